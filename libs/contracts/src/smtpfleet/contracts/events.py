@@ -1,0 +1,58 @@
+"""Facts announced to whoever listens: dashboard, webhooks, log shippers. Kept by a JetStream stream with limits.
+
+Past tense; several facts of one kind travel in one payload. An event may be lost or doubled; nothing on the path of a message
+waits for one or is decided by one.
+"""
+
+from msgspec import Struct
+
+from smtpfleet.contracts.status import Status
+
+
+class MessageAccepted(Struct, frozen=True, array_like=True):
+    """smtp-in answered 250. at_ms: smtp-in's clock."""
+
+    msgid: str
+    session: str
+    sender: str
+    rcpt_count: int
+    size_bytes: int
+    peer: str
+    at_ms: int
+
+
+class EnvelopeEvent(Struct, frozen=True, array_like=True):
+    """One thing that happened to one envelope; the subject says what. at_ms: store clock. status: empty text where none."""
+
+    evpid: str
+    sender: str
+    rcpt: str
+    dest: str
+    relay: str
+    at_ms: int
+    status: Status
+
+
+class AcceptedEvents(Struct, frozen=True, array_like=True):
+    """Messages accepted, in order."""
+
+    events: list[MessageAccepted]
+
+
+class EnvelopeEvents(Struct, frozen=True, array_like=True):
+    """Envelope events of one kind."""
+
+    events: list[EnvelopeEvent]
+
+
+class WorkReady(Struct, frozen=True, array_like=True):
+    """Relays with new work: (agent, relay) pairs. A hint; the scheduler's sweep finds the same within a second."""
+
+    relays: list[tuple[str, str]]
+
+
+class PermitFreed(Struct, frozen=True, array_like=True):
+    """A permit of this relay is free again: another replica may have parked work for it. A hint."""
+
+    agent: str
+    relay: str
