@@ -140,7 +140,13 @@ def relay_of(dispatcher: Dispatcher) -> str:
         parts.append("verify")
     parts.extend(
         f"{name}={value}"
-        for name, value in (("auth", d.auth), ("source", d.source), ("helo", d.helo), ("pki", d.pki), ("backup", d.backup))
+        for name, value in (
+            ("auth", d.auth),
+            ("source", d.source),
+            ("helo", d.helo),
+            ("pki", d.pki),
+            ("backup", d.backup),
+        )
         if value
     )
     return ",".join(parts)

@@ -46,13 +46,6 @@ class EnvelopeEvents(Struct, frozen=True, array_like=True):
 
 
 class WorkReady(Struct, frozen=True, array_like=True):
-    """Relays with new work: (agent, relay) pairs. A hint; the scheduler's sweep finds the same within a second."""
+    """Relays with new work or a freed permit: (agent, relay) pairs. A hint; the scheduler's sweep finds the same within a second."""
 
     relays: list[tuple[str, str]]
-
-
-class PermitFreed(Struct, frozen=True, array_like=True):
-    """A permit of this relay is free again: another replica may have parked work for it. A hint."""
-
-    agent: str
-    relay: str

@@ -38,19 +38,35 @@ CONTENT_TOKEN = Key(
 DONE = Key("done:<msgid>", "queue", "string", "token of a finished message", "DONE_TTL_S")
 MESSAGES = Key("messages", "queue", "zset", "msgid by created_at_ms: the queue in order of age", "as the messages")
 COUNT = Key("count", "queue", "hash", "messages, envelopes, inflight, bouncing, quarantined, bytes", "for ever")
-BOUNCES = Key("bounces", "queue", "zset", "msgid with failed or delayed envelopes, by when the bounce is to be written", "seconds")
+BOUNCES = Key(
+    "bounces", "queue", "zset", "msgid with failed or delayed envelopes, by when the bounce is to be written", "seconds"
+)
 BOUNCE = Key(
-    "bounce:<msgid>", "queue", "hash", "last 8 digits of evpid = kind (failed, delayed): members of the bounce", "seconds"
+    "bounce:<msgid>",
+    "queue",
+    "hash",
+    "last 8 digits of evpid = kind (failed, delayed): members of the bounce",
+    "seconds",
 )
 QUARANTINE = Key("quarantine", "queue", "hash", "evpid = reason", "until an operator removes it")
 
-DUE = Key("due:<agent>:<relay>", "scheduler", "zset", "evpid by due time (ms, store clock)", "while the relay has pending work")
-READY = Key("ready:<agent>", "scheduler", "zset", "relay by the time it is to be served next", "while it has pending work")
+DUE = Key(
+    "due:<agent>:<relay>",
+    "scheduler",
+    "zset",
+    "evpid by due time (ms, store clock)",
+    "while the relay has pending work",
+)
+READY = Key(
+    "ready:<agent>", "scheduler", "zset", "relay by the time it is to be served next", "while it has pending work"
+)
 LEASES = Key("leases", "scheduler", "zset", "lease by the time it runs out (ms, store clock)", "while leased")
 LEASE = Key("lease:<lease>", "scheduler", "hash", "evpid = agent:relay: what the holder may report on", "while leased")
 FENCE = Key("fence", "scheduler", "string", "the last lease number: the fencing token", "for ever")
 
-PERMITS = Key("permits:<agent>:<relay>", "scheduler", "zset", "holder by expiry (ms, store clock)", "while held; TTL beyond that")
+PERMITS = Key(
+    "permits:<agent>:<relay>", "scheduler", "zset", "holder by expiry (ms, store clock)", "while held; TTL beyond that"
+)
 SHARDS = Key("shards", "queue", "string", "the number of shards this store was laid out for", "for ever")
 
 KEYS: tuple[Key, ...] = tuple(row for row in list(globals().values()) if isinstance(row, Key))

@@ -52,17 +52,25 @@ QUEUE_MESSAGE_COMMIT = _request(
 QUEUE_CONTENT_APPEND = _request(
     "queue.content.append", ("smtp-in",), "queue", c.AppendContent, c.AppendReply, "after the store took the chunk"
 )
-QUEUE_CONTENT_DROP = _request("queue.content.drop", ("smtp-in",), "queue", c.DropContent, c.Done, "after the chunks are gone")
+QUEUE_CONTENT_DROP = _request(
+    "queue.content.drop", ("smtp-in",), "queue", c.DropContent, c.Done, "after the chunks are gone"
+)
 QUEUE_ENVELOPE_LOAD = _request(
     "queue.envelope.load", ("mta", "mda"), "queue", c.LoadEnvelopes, c.LoadReply, "from cache or store"
 )
-QUEUE_CONTENT_READ = _request("queue.content.read", ("mta", "mda"), "queue", c.ReadContent, c.ContentChunk, "from the store")
+QUEUE_CONTENT_READ = _request(
+    "queue.content.read", ("mta", "mda"), "queue", c.ReadContent, c.ContentChunk, "from the store"
+)
 QUEUE_ENVELOPE_RESULT = _request(
     "queue.envelope.result", ("mta", "mda"), "queue", c.ReportOutcomes, c.ReportReply, "after the store's flush"
 )
 QUEUE_SUMMARY_SHOW = _request("queue.summary.show", ("admin",), "queue", c.QueueQuery, c.QueueSummary, "from the store")
-QUEUE_MESSAGE_SHOW = _request("queue.message.show", ("admin",), "queue", c.MessageQuery, c.MessageView, "from the store")
-QUEUE_ENVELOPE_SHOW = _request("queue.envelope.show", ("admin",), "queue", c.EnvelopeQuery, c.MessageView, "from the store")
+QUEUE_MESSAGE_SHOW = _request(
+    "queue.message.show", ("admin",), "queue", c.MessageQuery, c.MessageView, "from the store"
+)
+QUEUE_ENVELOPE_SHOW = _request(
+    "queue.envelope.show", ("admin",), "queue", c.EnvelopeQuery, c.MessageView, "from the store"
+)
 
 SCHEDULER_WORK_NEXT = _request(
     "scheduler.work.next", ("mta", "mda"), "scheduler", c.WorkQuery, c.Work, "when there is work or the wait is over"
@@ -78,9 +86,6 @@ SCHEDULER_PERMIT_RELEASE = _request(
 )
 SCHEDULER_WORK_READY = Subject(
     "scheduler.work.ready", Kind.BROADCAST, ("queue", "scheduler"), ("scheduler",), e.WorkReady, None, "never: a hint"
-)
-SCHEDULER_PERMIT_FREED = Subject(
-    "scheduler.permit.freed", Kind.BROADCAST, ("scheduler",), ("scheduler",), e.PermitFreed, None, "never: a hint"
 )
 
 FLEET_ROLE_REPORT = Subject(

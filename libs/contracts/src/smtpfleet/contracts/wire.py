@@ -4,8 +4,7 @@ A payload of another version is refused, never guessed (UnknownVersion). Structs
 ever added at the end, with a default, and anything else is a new version. A reply may also be a fault: version byte 0 and text.
 """
 
-from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -39,9 +38,7 @@ def encode_fault(text: str) -> bytes:
     return _FAULT_BYTE + text.encode()
 
 
-@cache
-def _decoder(kind: type[T]) -> msgspec.msgpack.Decoder[T]:
-    return msgspec.msgpack.Decoder(kind)
+_decoders: dict[type, msgspec.msgpack.Decoder[Any]] = {}
 
 
 def decode(data: bytes, kind: type[T]) -> T:
@@ -52,7 +49,11 @@ def decode(data: bytes, kind: type[T]) -> T:
         if data[0] == 0:
             raise RemoteFault(data[1:].decode(errors="replace"))
         raise UnknownVersion(f"version {data[0]}, this program speaks {VERSION}")
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
     try:
-        return _decoder(kind).decode(memoryview(data)[1:])
+        value: T = decoder.decode(memoryview(data)[1:])
+        return value
     except msgspec.MsgspecError as error:
         raise Malformed(f"{kind.__name__}: {error}") from error

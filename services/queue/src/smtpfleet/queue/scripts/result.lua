@@ -1,0 +1,72 @@
+-- Applies outcomes to envelopes that the lease still holds. KEYS[1] tag. ARGV: lease now done_ttl_s bounce_at, then per outcome
+-- evpid action argument due:
+--   gone        the envelope is finished (delivered, or failed without anyone to tell)
+--   deferred    argument = envelope bytes, due = next attempt
+--   delayed     as deferred, and the sender is to be warned
+--   failed      argument = envelope bytes; a bounce is to be written
+--   quarantined argument = reason; stays in the message, is not scheduled
+--   missing     only leaves the lease
+-- Returns the evpids that were refused: not in the lease (any more).
+local tag, lease, now, done_ttl_s, bounce_at = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local lease_key = tag .. 'lease:' .. lease
+local agenda, counts, refused = new_agenda(), new_counts(), {}
+local touched = {}
+
+local function bounce(msgid, number, kind)
+  if redis.call('HSET', tag .. 'bounce:' .. msgid, number, kind) == 1 then
+    counts.bouncing = counts.bouncing + 1
+  end
+  redis.call('ZADD', tag .. 'bounces', bounce_at, msgid)
+end
+
+-- Later attempts read the store: no replica's cached copy of this message's envelopes is valid any more.
+local function forget_home(key)
+  local meta = redis.call('HGET', key, 'm')
+  local token, size, chunks, home, created = string.match(meta, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$')
+  if home ~= '' then
+    redis.call('HSET', key, 'm', token .. '|' .. size .. '|' .. chunks .. '||' .. created)
+  end
+end
+
+for i = 5, #ARGV, 4 do
+  local evpid, action, argument, due = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local agent_relay = redis.call('HGET', lease_key, evpid)
+  if not agent_relay then
+    refused[#refused + 1] = evpid
+  else
+    local msgid, number = string.sub(evpid, 1, 16), string.sub(evpid, 17)
+    local key = tag .. 'msg:' .. msgid
+    redis.call('HDEL', lease_key, evpid)
+    counts.inflight = counts.inflight - 1
+    if redis.call('HEXISTS', key, number) == 1 then
+      if action == 'gone' then
+        redis.call('HDEL', key, number)
+        counts.envelopes = counts.envelopes - 1
+        touched[msgid] = true
+      elseif action == 'deferred' or action == 'delayed' then
+        redis.call('HSET', key, number, argument)
+        forget_home(key)
+        add_to_agenda(agenda, agent_relay, due, evpid)
+        if action == 'delayed' then
+          bounce(msgid, number, 'delayed')
+        end
+      elseif action == 'failed' then
+        redis.call('HSET', key, number, argument)
+        bounce(msgid, number, 'failed')
+      elseif action == 'quarantined' then
+        if redis.call('HSET', tag .. 'quarantine', evpid, argument) == 1 then
+          counts.quarantined = counts.quarantined + 1
+        end
+      end
+    end
+  end
+end
+for msgid in pairs(touched) do
+  finish_message(tag, msgid, done_ttl_s, counts)
+end
+if redis.call('EXISTS', lease_key) == 0 then
+  redis.call('ZREM', tag .. 'leases', lease)
+end
+write_agenda(tag, agenda)
+write_counts(tag, counts)
+return refused
