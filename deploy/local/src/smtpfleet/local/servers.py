@@ -16,6 +16,8 @@ NATS_MAX_PAYLOAD = "8MB"
 """What NATS advises at most; contracts.commands.BATCH_BYTES stays far below. deploy/etc/nats.conf says the same."""
 REDIS_MAXMEMORY = "1gb"
 """Chosen for a laptop; deploy/compose.yaml has its own."""
+REDIS_DATABASES = 16
+"""Redis's default; a test run takes more, one per test."""
 _START_DEADLINE_S = 60.0
 """Redis answers only after it has replayed its AOF; a gigabyte takes some ten seconds."""
 
@@ -73,7 +75,9 @@ class NatsServer(Server):
 class RedisServer(Server):
     """redis-server as the queue needs it: every write flushed before its reply, nothing ever evicted, no snapshots besides the AOF."""
 
-    def __init__(self, folder: Path, port: int = 0, *, maxmemory: str = REDIS_MAXMEMORY) -> None:
+    def __init__(
+        self, folder: Path, port: int = 0, *, maxmemory: str = REDIS_MAXMEMORY, databases: int = REDIS_DATABASES
+    ) -> None:
         port = port or free_port()
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "redis.conf"
@@ -82,7 +86,7 @@ class RedisServer(Server):
             f'dir "{folder}"\nsave ""\n'
             "appendonly yes\nappendfsync always\naof-use-rdb-preamble yes\nno-appendfsync-on-rewrite no\n"
             f"maxmemory {maxmemory}\nmaxmemory-policy noeviction\n"
-            "tcp-backlog 511\ndaemonize no\n"
+            f"databases {databases}\ntcp-backlog 511\ndaemonize no\n"
         )
         super().__init__("redis", [str(find_redis_server()), str(config)], folder, port)
 

@@ -88,7 +88,7 @@ class Envelope(Struct, frozen=True, array_like=True, kw_only=True):
     expire_s: lifetime from created_at_ms. retry: attempts that failed temporarily.
     last_try_at_ms, last_bounce_at_ms: store clock, 0 where never; set by queue.
     error_line: status line of the last failed attempt, "" where none; set by queue.
-    flags: EnvelopeFlag bits.
+    flags: EnvelopeFlag bits. remote: name of the MTA that gave error_line, "" where it was us; set by queue.
     dsn_notify: DsnNotify bits. dsn_orcpt, dsn_envid, dsn_ret (FULL, HDRS or ""): RFC 3461, as the peer gave them.
     """
 
@@ -113,6 +113,7 @@ class Envelope(Struct, frozen=True, array_like=True, kw_only=True):
     dsn_orcpt: str = ""
     dsn_envid: str = ""
     dsn_ret: str = ""
+    remote: str = ""
 
     @property
     def expires_at_ms(self) -> int:

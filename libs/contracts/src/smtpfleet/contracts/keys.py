@@ -67,7 +67,9 @@ FENCE = Key("fence", "scheduler", "string", "the last lease number: the fencing 
 PERMITS = Key(
     "permits:<agent>:<relay>", "scheduler", "zset", "holder by expiry (ms, store clock)", "while held; TTL beyond that"
 )
-SHARDS = Key("shards", "queue", "string", "the number of shards this store was laid out for", "for ever")
+SHARDS = Key(
+    "smtpfleet:shards (no tag)", "queue", "string", "the number of shards this store was laid out for", "for ever"
+)
 
 KEYS: tuple[Key, ...] = tuple(row for row in list(globals().values()) if isinstance(row, Key))
 

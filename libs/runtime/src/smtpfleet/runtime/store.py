@@ -94,7 +94,7 @@ class Store:
             socket_timeout=CALL_TIMEOUT_S,
             socket_connect_timeout=2.0,
             # Retrying is the caller's decision: it knows whether the call may be repeated.
-            retry=Retry(NoBackoff(), 0),  # type: ignore[no-untyped-call]
+            retry=Retry(NoBackoff(), 0),
             max_connections=64,
             health_check_interval=0,
         )
@@ -155,7 +155,7 @@ class Store:
                 if not script.sha:
                     script.sha = await self._redis.script_load(script.source)
                 if not waitaof:
-                    return await self._redis.evalsha(script.sha, len(keys), *keys, *args)  # type: ignore[misc]
+                    return await self._redis.evalsha(script.sha, len(keys), *keys, *args)
                 async with self._redis.pipeline(transaction=False) as pipe:
                     pipe.evalsha(script.sha, len(keys), *keys, *args)
                     pipe.waitaof(1, 1, WAITAOF_MS)
@@ -169,7 +169,10 @@ class Store:
 
     async def call(self, *command: Value) -> Any:
         """One plain command, for reads off the path of a message and for start-up checks."""
-        return await self._guard(str(command[0]).lower(), self._redis.execute_command(*command))
+        return await self._guard(
+            str(command[0]).lower(),
+            self._redis.execute_command(*command),  # type: ignore[no-untyped-call]
+        )
 
     async def read(self, commands: Sequence[tuple[Value, ...]]) -> list[Any]:
         """The replies of several read commands, in order, in one round trip; an error in one is returned in its place."""

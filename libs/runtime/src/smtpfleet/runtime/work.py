@@ -92,7 +92,9 @@ class Lease:
         for outcome in outcomes:
             if outcome.evpid in refused:
                 _refused.labels(self._client.agent, outcome.kind).inc()
-                self._client.log.fact(outcome.evpid, f"{self._client.agent} outcome-refused", lease=self.number, kind=outcome.kind)
+                self._client.log.fact(
+                    outcome.evpid, f"{self._client.agent} outcome-refused", lease=self.number, kind=outcome.kind
+                )
             else:
                 _outcomes.labels(self._client.agent, outcome.kind).inc()
         if refused:
@@ -177,7 +179,9 @@ class WorkClient:
     async def load_once(self, request: c.LoadEnvelopes, to: str) -> c.LoadReply | None:
         """One attempt to load; None where it failed."""
         try:
-            reply: c.LoadReply = await self._bus.request(subjects.QUEUE_ENVELOPE_LOAD, request, to=to, timeout_s=REQUEST_S)
+            reply: c.LoadReply = await self._bus.request(
+                subjects.QUEUE_ENVELOPE_LOAD, request, to=to, timeout_s=REQUEST_S
+            )
         except (BusUnavailable, wire.RemoteFault):
             return None
         killpoint.reach("work.loaded")
@@ -194,7 +198,9 @@ class WorkClient:
         while True:
             attempts += 1
             try:
-                reply: c.ReportReply = await self._bus.request(subjects.QUEUE_ENVELOPE_RESULT, request, timeout_s=REQUEST_S)
+                reply: c.ReportReply = await self._bus.request(
+                    subjects.QUEUE_ENVELOPE_RESULT, request, timeout_s=REQUEST_S
+                )
             except (BusUnavailable, wire.RemoteFault):
                 await asyncio.sleep(RETRY_S)
                 continue
@@ -232,4 +238,3 @@ class WorkClient:
                     lease.lost()
                 else:
                     lease.renewed(at)
-

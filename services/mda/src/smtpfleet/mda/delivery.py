@@ -1,7 +1,7 @@
 """One envelope made ready for its mail home: which maildir, under which name, with which header lines in front.
 
-Pure: made in the event loop from envelope, user and snapshot; the file work is done from it by another thread (maildir.py). The path of
-a maildir is the only place where what a peer sent becomes part of a file name, so it is checked here.
+Pure: made in the event loop from envelope, user and snapshot; a thread does the file work from it (group.py, stream.py). Path, folder and
+name are the only places where what a peer sent becomes part of a file name: mail.formats keeps values from climbing, the rest is here.
 """
 
 import re
@@ -85,9 +85,6 @@ def _path_fault(path: str) -> str:
         return "does not expand to an absolute path"
     if _CONTROL.search(path):
         return "expands to a path with control characters"
-    # `..` as a quoted local part is a valid address; as a component it would climb out of the mail homes.
-    if "/.." in path and ".." in path.split("/"):
-        return "expands to a path with `..`"
     return ""
 
 

@@ -4,24 +4,19 @@ Looks into the userbase of the snapshot only and never touches the home. A user 
 operator can mend fails for now, and the log says what to mend.
 """
 
-from smtpfleet.contracts.configuration import Configuration
 from smtpfleet.contracts.envelope import LocalDispatcher
 from smtpfleet.contracts.outcome import OutcomeKind
-from smtpfleet.mail.tables import Tables, UserInfo
+from smtpfleet.mail.tables import TableError, Tables, UserInfo
 from smtpfleet.mda.attempt import S451_USER_LOOKUP, S550_USER_LOOKUP, Attempt, tempfailed
 
 
-def find_user(
-    configuration: Configuration, tables: Tables, dispatcher: LocalDispatcher, evpid: str, *, own_uid: int
-) -> UserInfo | Attempt:
+def find_user(tables: Tables, dispatcher: LocalDispatcher, evpid: str, *, own_uid: int) -> UserInfo | Attempt:
     """The user with an absolute home that the uid we run as may write to, or the attempt that failed."""
     name, table = dispatcher.user, dispatcher.userbase
-    if table not in configuration.tables:
-        return tempfailed(evpid, f"userbase {table} is not in the configuration any more", S451_USER_LOOKUP)
     try:
         user = tables.lookup_userinfo(table, name)
-    except ValueError as error:
-        return tempfailed(evpid, f"userbase {table}, user {name}: {error}", S451_USER_LOOKUP)
+    except TableError as error:
+        return tempfailed(evpid, str(error), S451_USER_LOOKUP)
     if user is None:
         return Attempt(evpid, OutcomeKind.PERMFAIL, S550_USER_LOOKUP)
     if not user.home.startswith("/"):

@@ -16,7 +16,6 @@ S354_ENTER_MAIL = Status(354, "", 'Enter mail, end with "." on a line by itself'
 S421_TOO_MANY_FAILURES = Status(421, "4.7.0", "Too many failed commands")
 S421_TOO_MANY_IDLE_COMMANDS = Status(421, "4.7.0", "Too many commands without a message")
 S421_TOO_MANY_SESSIONS = Status(421, "4.3.2", "Too many sessions, try again later")
-S451_BUSY = Status(451, "4.3.0", "Temporary failure")
 S452_TOO_MANY_MAILS = Status(452, "4.5.3", "Too many messages sent")
 S452_TOO_MANY_RCPTS = Status(452, "4.5.3", "Too many recipients")
 S500_BARE_LF = Status(500, "5.5.2", "Line must end with CRLF")
@@ -31,37 +30,33 @@ S502_NOT_IMPLEMENTED = Status(502, "5.5.1", "Command not implemented")
 S503_ALREADY_IDENTIFIED = Status(503, "5.5.1", "Already identified")
 S503_NO_RCPT = Status(503, "5.5.1", "No recipient specified")
 S503_NOT_NOW = Status(503, "5.5.1", "Command not allowed at this point.")
-S550_BARE_LINE_END = Status(550, "5.6.0", "Message contains a bare CR or LF")
-S550_NUL = Status(550, "5.6.0", "Message contains a NUL")
-S550_LONG_LINE = Status(550, "5.6.0", "Message contains a line that is too long")
 S552_TOO_BIG = Status(552, "5.3.4", "Message too big")
 S554_TOO_BIG = Status(554, "5.3.4", "Message too big")
 
 Reply = Status | tuple[Status, ...]
 """One line, or several lines of one code (RFC 5321 §4.2.1)."""
 
-_KNOWN_LIMIT = 1024
-"""Statuses whose bytes are remembered; ours are a few dozen, `error:` aliases may add some. Chosen, no source."""
-_known: dict[Reply, bytes] = {}
+
+def refuse_content(fault: str) -> Status:
+    """The refusal of content that mail.dots calls faulty; `fault` is its text, fit for a peer."""
+    return Status(550, "5.6.0", f"Message refused: {fault}")
 
 
 def encode_reply(reply: Reply) -> bytes:
-    """The reply on the wire, CRLF included. Each distinct one is formatted once."""
-    wire = _known.get(reply)
-    if wire is None:
-        wire = _format(reply)
-        if len(_known) < _KNOWN_LIMIT:
-            _known[reply] = wire
-    return wire
-
-
-def encode_accepted(msgid: str) -> bytes:
-    """The reply to the final dot: never the same twice, so never remembered."""
-    return b"250 2.0.0 %b Message accepted for delivery\r\n" % msgid.encode()
+    """The reply on the wire, CRLF included. Ours are formatted once, at import."""
+    return _known.get(id(reply)) or _format(reply)
 
 
 def _format(reply: Reply) -> bytes:
     if isinstance(reply, Status):
         return f"{reply.line}\r\n".encode("utf-8", "replace")
     lines = [status.line for status in reply]
-    return "".join([f"{line[:3]}-{line[4:]}\r\n" for line in lines[:-1]] + [f"{lines[-1]}\r\n"]).encode("utf-8", "replace")
+    return "".join([f"{line[:3]}-{line[4:]}\r\n" for line in lines[:-1]] + [f"{lines[-1]}\r\n"]).encode(
+        "utf-8", "replace"
+    )
+
+
+# By identity: our statuses live as long as the process, and hashing three fields costs more than formatting them.
+_known = {
+    id(value): _format(value) for name, value in globals().items() if name[0] == "S" and isinstance(value, Status)
+}

@@ -1,0 +1,118 @@
+"""Mail addresses and domain names: which texts are valid, and the one form in which a valid one is kept.
+
+Owns the syntax of RFC 5321 §4.1.2 (Mailbox, Domain, address literals). Local part and domain are always judged apart from each other
+(CVE-2020-7247 came from skipping one for the sake of the other). Never looks anything up. Used by grammar, expand and the services.
+OpenSMTPD: util.c valid_localpart, valid_domainpart; to.c text_to_mailaddr.
+"""
+
+import ipaddress
+import re
+
+from msgspec import Struct
+
+LOCAL_PART_LIMIT = 255
+"""OpenSMTPD SMTPD_MAXLOCALPARTSIZE; RFC 5321 §4.5.3.1.1 demands 64 at least."""
+DOMAIN_LIMIT = 255
+"""OpenSMTPD SMTPD_MAXDOMAINPARTSIZE, RFC 5321 §4.5.3.1.2. A label has at most 63 octets (RFC 1035 §2.3.4)."""
+SUBADDRESS_DELIMITER = "+"
+"""OpenSMTPD TAG_CHAR; fixed."""
+
+_ATEXT = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]"
+_DOT_STRING = rf"{_ATEXT}++(?:\.{_ATEXT}++)*+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*+"
+
+_is_dot_string = re.compile(_DOT_STRING).fullmatch
+_is_domain_name = re.compile(_DOMAIN).fullmatch
+_is_plain_mailbox = re.compile(rf"({_DOT_STRING})@({_DOMAIN})").fullmatch
+_is_quoted_mailbox = re.compile(r'"((?:[ !#-\[\]-~]|\\[ -~])++)"@([!-~]++)').fullmatch
+_is_address_literal = re.compile(
+    r"\[(?:(?P<v4>[0-9.]{7,15})|IPv6:(?P<v6>[0-9A-Fa-f:.]{2,45}))\]", re.IGNORECASE
+).fullmatch
+_QUOTED_PAIR = re.compile(r"\\(.)")
+_MUST_ESCAPE = re.compile(r'(["\\])')
+
+
+class Mailbox(Struct, frozen=True):
+    """A valid address. user is in wire form (quoted only where it must be), domain as written, "" only for a bare postmaster."""
+
+    user: str
+    domain: str
+
+    @property
+    def text(self) -> str:
+        """`user@domain`, as in an envelope."""
+        return f"{self.user}@{self.domain}" if self.domain else self.user
+
+
+def parse_mailbox(text: str) -> Mailbox | None:
+    """`text` as a mailbox, or None where it is not `local-part@domain` by RFC 5321. ASCII only; no route, no angle brackets."""
+    plain = _is_plain_mailbox(text)
+    if plain is not None:
+        user, domain = plain.groups()
+        return Mailbox(user, domain) if len(user) <= LOCAL_PART_LIMIT and len(domain) <= DOMAIN_LIMIT else None
+    quoted = _is_quoted_mailbox(text)
+    if quoted is not None:
+        user, domain = _canonical_quoted(quoted.group(1)), quoted.group(2)
+    else:
+        user, _, domain = text.rpartition("@")
+        if not is_valid_local_part(user):
+            return None
+    return Mailbox(user, domain) if len(user) <= LOCAL_PART_LIMIT and is_valid_domain(domain) else None
+
+
+def _canonical_quoted(inner: str) -> str:
+    """Two spellings of one local part become one text: quotes and escapes stay only where the plain form is impossible."""
+    content = _QUOTED_PAIR.sub(r"\1", inner)
+    if _is_dot_string(content):
+        return content
+    return '"' + _MUST_ESCAPE.sub(r"\\\1", content) + '"'
+
+
+def is_valid_local_part(text: str) -> bool:
+    """Whether `text` is a Dot-string, or a Quoted-string that is not empty."""
+    if len(text) > LOCAL_PART_LIMIT:
+        return False
+    return _is_dot_string(text) is not None or _is_quoted_mailbox(f"{text}@a") is not None
+
+
+def is_valid_domain(text: str) -> bool:
+    """Whether `text` is a host name (no underscore, no trailing dot) or an address literal such as `[192.0.2.9]`, `[IPv6:::1]`."""
+    if len(text) > DOMAIN_LIMIT:
+        return False
+    if text.startswith("["):
+        return is_address_literal(text)
+    return _is_domain_name(text) is not None
+
+
+def is_address_literal(text: str) -> bool:
+    """Whether `text` is `[IPv4]` or `[IPv6:…]` with a real address in it."""
+    found = _is_address_literal(text)
+    if found is None:
+        return False
+    try:
+        if found["v4"] is not None:
+            ipaddress.IPv4Address(found["v4"])
+        else:
+            ipaddress.IPv6Address(found["v6"])
+    except ValueError:
+        return False
+    return True
+
+
+def is_valid_helo(text: str) -> bool:
+    """Whether a peer may call itself this: the rule for domains (OpenSMTPD smtp_session.c valid_domainpart at HELO)."""
+    return is_valid_domain(text)
+
+
+def split_address(text: str) -> Mailbox:
+    """The halves of an address that has been valid once, such as an envelope's. The null sender gives two empty halves."""
+    user, at, domain = text.rpartition("@")
+    return Mailbox(user, domain) if at else Mailbox(text, "")
+
+
+def local_name(user: str) -> str:
+    """The name a local part is looked up by: without quotes, lower case, cut at the first `+` (reference 3.1)."""
+    if user.startswith('"'):
+        user = _QUOTED_PAIR.sub(r"\1", user[1:-1])
+    return user.partition(SUBADDRESS_DELIMITER)[0].lower()

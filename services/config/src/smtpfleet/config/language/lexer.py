@@ -1,0 +1,226 @@
+"""Characters to tokens, one at a time, as OpenSMTPD's lexer does (parse.y: lgetc, yylex).
+
+Tokens are made on demand, because a macro defined on one line is expanded on the next. `$name` puts the value in front of what
+follows and reads on, so a value may give several tokens, or part of one. Never raises: a fault is reported once, the rest of its line
+skipped, and a FAULT token returned. Called by stream.py.
+"""
+
+import string
+from typing import NamedTuple
+
+from smtpfleet.config.language.diagnostics import Diagnostics, did_you_mean
+from smtpfleet.config.language.macros import Macros
+from smtpfleet.config.language.source import SourceText, Span
+from smtpfleet.config.language.tokens import KEYWORDS_5_4, Token, TokenKind
+
+TOKEN_LIMIT = 8095
+"""Longest token, as in OpenSMTPD (buf[8096] in yylex)."""
+
+_ALNUM = frozenset(string.ascii_letters + string.digits)
+_DIGITS = frozenset(string.digits)
+_MACRO_NAME = _ALNUM | {"_"}
+_WORD_START = _ALNUM | {":", "_"}
+_WORD = _ALNUM | (frozenset(string.punctuation) - frozenset("(){}<>!=#,"))
+_ENDS_NUMBER = frozenset(" \t\n\v\f\r),/}=") | {""}
+
+
+class _Char(NamedTuple):
+    """A character and where it stands; "" at the end of the text. expansion: of the macro it came from, else ""."""
+
+    char: str
+    line: int
+    column: int
+    width: int
+    expansion: str
+
+
+class _Reader:
+    """The characters of a text with macro values put in and continued lines joined."""
+
+    def __init__(self, source: SourceText) -> None:
+        self._text = source.text
+        self._index = 0
+        self._line = 1
+        self._column = 1
+        self._pending: list[_Char] = []  # what was given back, and values of macros; the last is next
+
+    def _raw(self) -> _Char:
+        if self._index >= len(self._text):
+            return _Char("", self._line, self._column, 0, "")
+        got = _Char(self._text[self._index], self._line, self._column, 1, "")
+        self._index += 1
+        if got.char == "\n":
+            self._line, self._column = self._line + 1, 1
+        else:
+            self._column += 1
+        return got
+
+    def get(self) -> _Char:
+        """The next character outside quotes: backslash and newline are nothing, any other backslash is dropped."""
+        if self._pending:
+            return self._pending.pop()
+        got = self._raw()
+        while got.char == "\\":
+            got = self._raw()
+            if got.char != "\n":
+                break
+            got = self._raw()
+        return got
+
+    def get_quoted(self) -> _Char:
+        """The next character inside quotes: every one counts."""
+        return self._pending.pop() if self._pending else self._raw()
+
+    def unget(self, char: _Char) -> None:
+        """Gives one back."""
+        self._pending.append(char)
+
+    def expand(self, value: str, start: _Char, width: int, expansion: str) -> None:
+        """The characters of a macro's value come next, all at the place of its `$name`."""
+        self._pending.extend(_Char(char, start.line, start.column, width, expansion) for char in reversed(value))
+
+    def skip_line(self) -> None:
+        """On to the newline, which stays; the rest of a macro's value is dropped."""
+        newline = next((char for char in reversed(self._pending) if char.char == "\n" and not char.expansion), None)
+        self._pending.clear()
+        if newline is not None:
+            self._pending.append(newline)
+            return
+        while (got := self.get()).char not in ("\n", ""):
+            pass
+        self.unget(got)
+
+
+class Lexer:
+    """Tokens of one text."""
+
+    def __init__(self, source: SourceText, macros: Macros, diagnostics: Diagnostics) -> None:
+        self.source = source
+        self._reader = _Reader(source)
+        self._macros = macros
+        self._diagnostics = diagnostics
+        self._has_told_of_return = False
+
+    def next(self) -> Token:
+        """The next token; END for ever at the end."""
+        while True:
+            first = self._skip_blanks()
+            if first.char == "$" and not first.expansion:
+                if not self._expand_macro(first):
+                    return self._fault(first)
+                continue
+            return self._token(first)
+
+    def _token(self, first: _Char) -> Token:
+        match first.char:
+            case "":
+                return Token(TokenKind.END, "", self._span(first, first))
+            case "\n":
+                return Token(TokenKind.NEWLINE, "", self._span(first, first))
+            case '"' | "'":
+                return self._quoted(first)
+        if (first.char == "-" or first.char in _DIGITS) and (number := self._number(first)):
+            return number
+        if first.char in _WORD_START:
+            return self._word(first)
+        if first.char == "=":
+            following = self._reader.get()
+            if following.char == ">":
+                return Token(TokenKind.ARROW, "=>", self._span(first, following))
+            self._reader.unget(following)
+        return Token(TokenKind.SYMBOL, first.char, self._span(first, first))
+
+    def _skip_blanks(self) -> _Char:
+        while True:
+            got = self._reader.get()
+            if got.char == "#":
+                while got.char not in ("\n", ""):
+                    got = self._reader.get()
+                return got
+            if got.char == "\r" and not self._has_told_of_return:
+                self._has_told_of_return = True  # once for the whole file: every line would say the same
+                self._diagnostics.error(
+                    self._span(got, got), "syntax error: carriage return", "the file has Windows line ends; save it with LF"
+                )
+            if got.char not in (" ", "\t", "\r"):
+                return got
+
+    def _expand_macro(self, dollar: _Char) -> bool:
+        name = ""
+        while (got := self._reader.get()).char in _MACRO_NAME and got.char:
+            name += got.char
+        self._reader.unget(got)
+        width = len(name) + 1
+        value = self._macros.get(name)
+        if value is None:
+            place = Span(self.source, dollar.line, dollar.column, width)
+            hint = did_you_mean(name, self._macros.names) if name else "quote a dollar sign that does not name a macro"
+            self._diagnostics.error(place, f"macro '{name}' not defined", hint)
+            return False
+        self._reader.expand(value, dollar, width, f"${name} = {value}")
+        return True
+
+    def _quoted(self, opening: _Char) -> Token:
+        quote, text, last = opening.char, "", opening
+        while True:
+            got = self._reader.get_quoted()
+            if got.char == "":
+                place = self._span(opening, opening)
+                self._diagnostics.error(place, "syntax error: unterminated string", f"no closing {quote} up to the end")
+                self._reader.unget(got)
+                return Token(TokenKind.FAULT, text, place)
+            if got.char == quote:
+                return Token(TokenKind.WORD, text, self._span(opening, got), is_quoted=True)
+            last = got
+            if got.char == "\\":
+                following = self._reader.get_quoted()
+                if following.char == "\n":
+                    continue
+                # OpenSMTPD 5.4 means to unescape blanks here and tests the wrong variable; 7.x does what was meant.
+                if following.char in (quote, " ", "\t"):
+                    text += following.char
+                    continue
+                self._reader.unget(following)
+            if got.char != "\n":
+                text += got.char
+            if len(text) > TOKEN_LIMIT:
+                return self._too_long(opening, last)
+
+    def _number(self, first: _Char) -> Token | None:
+        taken = [first]
+        while (got := self._reader.get()).char in _DIGITS and got.char:
+            taken.append(got)
+        self._reader.unget(got)
+        text = "".join(char.char for char in taken)
+        if text != "-" and got.char in _ENDS_NUMBER and len(text) <= TOKEN_LIMIT:
+            return Token(TokenKind.NUMBER, text, self._span(first, taken[-1]))
+        for char in reversed(taken[1:]):
+            self._reader.unget(char)
+        return None
+
+    def _word(self, first: _Char) -> Token:
+        characters, last = [first.char], first
+        while (got := self._reader.get()).char in _WORD and got.char:
+            characters.append(got.char)
+            last = got
+            if len(characters) > TOKEN_LIMIT:
+                return self._too_long(first, last)
+        self._reader.unget(got)
+        text = "".join(characters)
+        kind = TokenKind.KEYWORD if text in KEYWORDS_5_4 else TokenKind.WORD
+        return Token(kind, text, self._span(first, last))
+
+    def _too_long(self, first: _Char, last: _Char) -> Token:
+        self._diagnostics.error(self._span(first, last), "string too long", f"at most {TOKEN_LIMIT} characters")
+        return self._fault(first)
+
+    def _fault(self, first: _Char) -> Token:
+        self._reader.skip_line()
+        return Token(TokenKind.FAULT, "", self._span(first, first))
+
+    def _span(self, first: _Char, last: _Char) -> Span:
+        if last.line == first.line:
+            length = last.column + last.width - first.column
+        else:
+            length = len(self.source.lines[first.line - 1]) - first.column + 1
+        return Span(self.source, first.line, first.column, max(1, length), first.expansion or last.expansion)

@@ -1,0 +1,51 @@
+"""Macros: `name = "value"` in the file and `-D name=value` from outside, which the file cannot change.
+
+Owns names and values only; the lexer expands them. OpenSMTPD: symset, symget, cmdline_symset in parse.y.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+_USABLE_NAME = re.compile(r"[A-Za-z0-9_]+")
+
+
+class BadMacro(Exception):
+    """A definition from outside that is not `name=value`; the text is for the operator."""
+
+
+class Macros:
+    """The macros in force while a file is read."""
+
+    def __init__(self, persistent: Mapping[str, str]) -> None:
+        self._persistent = dict(persistent)
+        self._values = dict(persistent)
+
+    @property
+    def names(self) -> list[str]:
+        """What is defined now."""
+        return list(self._values)
+
+    def get(self, name: str) -> str | None:
+        """The value in force, or None."""
+        return self._values.get(name)
+
+    def define(self, name: str, value: str) -> None:
+        """An assignment in the file: the last one counts, a persistent macro stays as it is."""
+        if name not in self._persistent:
+            self._values[name] = value
+
+
+def is_usable_name(name: str) -> bool:
+    """Whether `$name` can refer to it."""
+    return _USABLE_NAME.fullmatch(name) is not None
+
+
+def parse_definitions(definitions: Iterable[str]) -> dict[str, str]:
+    """`name=value` each, split at the last `=` as OpenSMTPD's -D does. Raises BadMacro."""
+    macros: dict[str, str] = {}
+    for definition in definitions:
+        name, equals, value = definition.rpartition("=")
+        if not equals or not is_usable_name(name):
+            raise BadMacro(f"could not parse macro definition {definition!r}: expected name=value")
+        macros[name] = value
+    return macros

@@ -1,0 +1,14 @@
+"""Runs the mta role; all it does is name the app and the settings."""
+
+from smtpfleet.mta.app import MtaApp
+from smtpfleet.mta.settings import MtaSettings
+from smtpfleet.runtime.role import run_role
+
+
+def main() -> None:
+    """Entry point of the distribution."""
+    run_role("mta", MtaSettings, MtaApp)
+
+
+if __name__ == "__main__":
+    main()

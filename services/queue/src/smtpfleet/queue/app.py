@@ -1,0 +1,72 @@
+"""Composition root of the queue role: store, cache and the objects that use them, handed to each other, bound to the bus."""
+
+from smtpfleet.contracts.configuration import Configuration
+from smtpfleet.queue.announcer import Announcer
+from smtpfleet.queue.bouncer import Bouncer
+from smtpfleet.queue.cache import EnvelopeCache
+from smtpfleet.queue.chunks import Chunks
+from smtpfleet.queue.committer import Committer
+from smtpfleet.queue.handlers import Handlers
+from smtpfleet.queue.loaded import Loaded
+from smtpfleet.queue.loader import Loader
+from smtpfleet.queue.results import Results
+from smtpfleet.queue.settings import QueueSettings
+from smtpfleet.queue.views import Views
+from smtpfleet.runtime.bus import subject_token
+from smtpfleet.runtime.layout import claim_layout
+from smtpfleet.runtime.role import Role
+from smtpfleet.runtime.settings import BadSettings
+from smtpfleet.runtime.store import Durability, Store
+
+
+class QueueApp:
+    """One replica of the queue."""
+
+    def __init__(self, role: Role, settings: QueueSettings) -> None:
+        self._role = role
+        self._settings = settings
+        self._store = store = Store(settings, role.log)
+        self._replica = replica = subject_token(role.replica)
+        waitaof = settings.durability is Durability.REPLICA
+        shards = settings.shards
+        cache = EnvelopeCache(settings.cache_bytes)
+        loaded = Loaded()
+        announcer = Announcer(role.bus)
+        self._committer = Committer(store, cache, announcer, role.log, replica=replica, shards=shards, waitaof=waitaof)
+        self._results = Results(
+            store, cache, loaded, announcer, role.log,
+            shards=shards, bounce_delay_ms=settings.bounce_delay_ms, waitaof=waitaof,
+        )  # fmt: skip
+        loader = Loader(store, cache, loaded, self._results, replica=replica, shards=shards)
+        self._bouncer = Bouncer(store, role.snapshot, announcer, role.log, shards=shards, waitaof=waitaof)
+        self._handlers = Handlers(
+            self._committer, Chunks(store, shards=shards), loader, self._results, Views(store, shards=shards)
+        )
+        role.ready_when("redis", lambda: store.is_up)
+
+    async def start(self) -> None:
+        """Waits for the store, checks that it keeps what a 250 promises, then serves."""
+        await self._store.connect()
+        fault = await self._store.check_durability(self._settings.durability)
+        if fault.startswith("cannot read CONFIG"):
+            self._role.log.warning(fault)
+        elif fault:
+            raise BadSettings(fault)
+        if self._settings.durability is Durability.RELAXED:
+            self._role.log.warning(
+                "durability relaxed: mail acknowledged in the last second before a crash may be lost"
+            )
+        await claim_layout(self._store, self._settings.shards)
+        self._role.snapshot.on_change(self._on_configuration)
+        self._role.spawn(self._store.follow_clock(), name="clock")
+        self._role.spawn(self._bouncer.run(), name="bouncer")
+        await self._handlers.bind(self._role.bus)
+
+    def _on_configuration(self, configuration: Configuration) -> None:
+        self._results.warn_after(configuration.bounce_warn_s)
+
+    async def drain(self) -> None:
+        """Answers what is in hand; the next requests go to other replicas."""
+        await self._role.bus.stop_serving()
+        await self._committer.drain()
+        await self._store.close()

@@ -1,0 +1,201 @@
+"""Bounces: one new message per original and kind, written a moment after its first failure so that failures of one message share it.
+
+The list of what is to be bounced is in the store, put there by the script that failed the envelopes; any replica may write the bounce,
+and the script lets exactly one do so: it takes the members out of the original and commits the bounce in the same step. A replica that
+dies anywhere here leaves the list as it was. The bounce goes where the ruleset sends mail for the original's sender, as mail made here.
+OpenSMTPD: bounce.c.
+"""
+
+import asyncio
+import secrets
+
+from smtpfleet.contracts import ids, keys, subjects
+from smtpfleet.contracts.commands import CommitMessage
+from smtpfleet.contracts.envelope import Envelope, EnvelopeFlag, LocalDispatcher
+from smtpfleet.contracts.status import Status, status_from_reply
+from smtpfleet.mail.dsn import BounceRecipient, build_bounce
+from smtpfleet.mail.expand import Expansion, expand_rcpt
+from smtpfleet.mail.received import date_text, received_header
+from smtpfleet.mail.ruleset import LOCAL_PEER, SessionFacts
+from smtpfleet.queue.announcer import Announcer
+from smtpfleet.queue.committer import commit_arguments
+from smtpfleet.queue.records import Record, read_records
+from smtpfleet.queue.scripts import BOUNCE
+from smtpfleet.runtime import killpoint, metrics
+from smtpfleet.runtime.maillog import MailLog
+from smtpfleet.runtime.snapshot import SnapshotFollower
+from smtpfleet.runtime.store import Store, StoreFull, StoreUnavailable, Value
+
+LOOK_S = 0.5
+"""How often the list is looked at: one O(log n) read per shard."""
+LOOK_BATCH = 50
+"""Originals per look; bounded so that a flood of failures does not hold up the loads."""
+HEADER_CHUNK_LIMIT_BYTES = 256 * 1024
+"""What of the original's content is read for its header: the first chunk."""
+
+_bounces = metrics.counter("queue_bounces", "Bounces by kind and result", ("kind", "result"))
+
+
+class Bouncer:
+    """Writes the bounces that are due."""
+
+    def __init__(
+        self,
+        store: Store,
+        snapshot: SnapshotFollower,
+        announcer: Announcer,
+        log: MailLog,
+        *,
+        shards: int,
+        waitaof: bool,
+    ) -> None:
+        self._store = store
+        self._snapshot = snapshot
+        self._announcer = announcer
+        self._log = log
+        self._shards = shards
+        self._waitaof = waitaof
+
+    async def run(self) -> None:
+        """Runs for the life of the process."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if not self._snapshot.has_snapshot:
+                continue
+            try:
+                for shard in range(self._shards):
+                    await self._write_due(shard)
+            except (StoreUnavailable, StoreFull):
+                continue  # the list stays; looked at again
+
+    async def _write_due(self, shard: int) -> None:
+        tag = keys.tag(shard)
+        due = await self._store.call(
+            "ZRANGE", f"{tag}bounces", "-inf", self._store.now_ms(), "BYSCORE", "LIMIT", 0, LOOK_BATCH
+        )
+        for msgid in [member.decode() for member in due]:
+            members: dict[bytes, bytes] = await self._store.call("HGETALL", f"{tag}bounce:{msgid}")
+            for kind in ("failed", "delayed"):
+                numbers = [number.decode() for number, of_kind in members.items() if of_kind.decode() == kind]
+                if numbers:
+                    await self._write(shard, msgid, kind, numbers)
+            if not members:
+                await self._store.call("ZREM", f"{tag}bounces", msgid)
+
+    async def _write(self, shard: int, msgid: str, kind: str, numbers: list[str]) -> None:
+        records = await read_records(self._store, self._shards, [msgid + number for number in numbers])
+        envelopes = records[0].envelopes if records else []
+        now_ms = self._store.now_ms()
+        message = None
+        for item in records[0].unreadable if records else ():
+            self._log.error("failed envelope cannot be read, no bounce for it", evpid=item.evpid, reason=item.reason)
+        if envelopes:
+            message = await self._compose(shard, kind, records[0], now_ms)
+        killpoint.reach("queue.bounce.built")
+        args: list[Value] = [msgid, now_ms, "", keys.DONE_TTL_S, len(numbers)]
+        for number in numbers:
+            args += (number, kind)
+        args.append(0 if message is None else 1)
+        if message is not None:
+            args += commit_arguments(message, now_ms)
+        answer = (await self._store.run(BOUNCE, [keys.tag(shard)], args, waitaof=self._waitaof)).decode()
+        killpoint.reach("queue.bounce.committed")
+        _bounces.labels(kind, answer).inc()
+        if answer == "committed" and message is not None:
+            for envelope in envelopes:
+                self._log.fact(
+                    envelope.evpid, "queue bounced", kind=kind, bounce=message.msgid, to=f"<{envelope.sender}>"
+                )
+                self._announcer.event(subjects.EVENT_ENVELOPE_BOUNCED, envelope, _status_of(envelope), now_ms)
+            self._announcer.queued(message.envelopes, now_ms)
+
+    async def _compose(self, shard: int, kind: str, record: Record, now_ms: int) -> CommitMessage | None:
+        """The bounce, or None where the sender cannot be reached from here (said in the log)."""
+        envelope = record.envelopes[0]
+        configuration = self._snapshot.current
+        facts = SessionFacts(tag="", peer=LOCAL_PEER, is_local=True, sender="", helo=configuration.hostname)
+        expansion = expand_rcpt(configuration, self._snapshot.tables, facts, envelope.sender)
+        if expansion.refusal is not None:
+            self._log.fact(
+                record.msgid,
+                "queue bounce-undeliverable",
+                to=f"<{envelope.sender}>",
+                stat=expansion.refusal.line,
+                detail=expansion.detail,
+            )
+            return None
+        first = await self._store.call("LINDEX", keys.content(record.msgid, shard), 0)
+        msgid = _msgid_in_shard(now_ms, shard, self._shards)
+        content = self._content(kind, record, (first or b"")[:HEADER_CHUNK_LIMIT_BYTES], msgid, now_ms)
+        envelopes = _bounce_envelopes(msgid, envelope, expansion, configuration.hostname, now_ms)
+        return CommitMessage(msgid, ids.new_token(), len(content), content, 0, envelopes)
+
+    def _content(self, kind: str, record: Record, original: bytes, msgid: str, now_ms: int) -> bytes:
+        first = record.envelopes[0]
+        date = date_text(now_ms / 1000)
+        header = received_header(
+            helo="localhost", hostname="localhost", peer="local", smtpname=first.smtpname, protocol="ESMTP",
+            msgid=msgid, rcpt="", date_text=date,
+        )  # fmt: skip
+        return header + build_bounce(
+            kind=kind,
+            smtpname=first.smtpname,
+            sender=first.sender,
+            msgid=record.msgid,
+            created_text=date_text(first.created_at_ms / 1000),
+            recipients=[_recipient(envelope) for envelope in record.envelopes],
+            original=original,
+            return_full=first.dsn_ret == "FULL" and record.meta.chunk_count == 1,
+            date_text=date,
+            boundary=f"{msgid}.{secrets.token_hex(8)}",
+            envid=first.dsn_envid,
+            delayed_s=max(0, (first.last_bounce_at_ms - first.created_at_ms) // 1000),
+            kept_s=first.expire_s,
+        )
+
+
+def _status_of(envelope: Envelope) -> Status:
+    line = envelope.error_line
+    return status_from_reply(int(line[:3]), line[4:]) if line[:3].isdigit() else Status(554, "5.0.0", line)
+
+
+def _recipient(envelope: Envelope) -> BounceRecipient:
+    return BounceRecipient(
+        dest=envelope.rcpt if isinstance(envelope.dispatcher, LocalDispatcher) else envelope.dest,
+        status=_status_of(envelope),
+        orcpt=envelope.dsn_orcpt,
+        remote=envelope.remote,
+        last_try_text=date_text(envelope.last_try_at_ms / 1000) if envelope.last_try_at_ms else "",
+        retry_until_text=date_text(envelope.expires_at_ms / 1000),
+    )
+
+
+def _msgid_in_shard(now_ms: int, shard: int, shards: int) -> str:
+    """A new msgid that belongs to `shard`, so that one script may write the bounce and change the original."""
+    number = int(ids.new_msgid(now_ms), 16)
+    return f"{number - number % shards + shard:016x}"
+
+
+def _bounce_envelopes(msgid: str, of: Envelope, expansion: Expansion, hostname: str, now_ms: int) -> list[Envelope]:
+    return [
+        Envelope(
+            evpid=ids.evpid_of(msgid, number),
+            sender="",
+            rcpt=of.sender,
+            dest=destination.dest,
+            dispatcher=destination.dispatcher,
+            tag="",
+            helo=hostname,
+            hostname="localhost",
+            peer=LOCAL_PEER,
+            smtpname=of.smtpname,
+            created_at_ms=now_ms,
+            expire_s=BOUNCE_EXPIRE_S,
+            flags=EnvelopeFlag.BOUNCE | EnvelopeFlag.INTERNAL,
+        )
+        for number, destination in enumerate(expansion.destinations, 1)
+    ]
+
+
+BOUNCE_EXPIRE_S = 7 * 24 * 3600
+"""Bounces are tried for seven days (OpenSMTPD bounce.c)."""

@@ -1,0 +1,205 @@
+"""Outcomes applied: the judgement what becomes of an envelope, and the script that makes it so under the lease's fence.
+
+delivered → gone. tempfail → next attempt, or expired. permfail, loop, expired → a bounce, unless there is nobody to tell (null sender):
+then gone, and said in the log. Judgement is pure (`judge`); the script is one call per report. OpenSMTPD: queue.c, IMSG_*_DELIVERY_*.
+"""
+
+from dataclasses import dataclass
+
+from msgspec import structs
+
+from smtpfleet.contracts import ids, keys, subjects, wire
+from smtpfleet.contracts.commands import ReportOutcomes
+from smtpfleet.contracts.envelope import Envelope, EnvelopeFlag, agent_of
+from smtpfleet.contracts.outcome import Outcome, OutcomeKind
+from smtpfleet.contracts.status import S554_EXPIRED, S554_LOOP_DETECTED, Status
+from smtpfleet.contracts.subjects import Subject
+from smtpfleet.mail.backoff import next_try_at_ms, warn_due
+from smtpfleet.queue.announcer import Announcer
+from smtpfleet.queue.cache import EnvelopeCache
+from smtpfleet.queue.loaded import Loaded
+from smtpfleet.queue.records import Unreadable, read_records
+from smtpfleet.queue.scripts import RESULT
+from smtpfleet.runtime import killpoint, metrics
+from smtpfleet.runtime.maillog import MailLog
+from smtpfleet.runtime.store import Store, Value
+
+_judged = metrics.counter("queue_results", "Envelopes by what became of them", ("action",))
+_refused = metrics.counter(
+    "queue_results_refused", "Outcomes refused by the fence: the lease had run out or it was a repetition"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What is done with one envelope: an action of scripts/result.lua and its arguments, and the event that tells of it."""
+
+    action: str
+    argument: bytes
+    due_at_ms: int
+    event: Subject
+    status: Status
+
+
+class Results:
+    """Applies outcomes to the store."""
+
+    def __init__(
+        self,
+        store: Store,
+        cache: EnvelopeCache,
+        loaded: Loaded,
+        announcer: Announcer,
+        log: MailLog,
+        *,
+        shards: int,
+        bounce_delay_ms: int,
+        waitaof: bool,
+    ) -> None:
+        self._store = store
+        self._cache = cache
+        self._loaded = loaded
+        self._announcer = announcer
+        self._log = log
+        self._shards = shards
+        self._bounce_delay_ms = bounce_delay_ms
+        self._waitaof = waitaof
+        self._bounce_warn_s: tuple[int, ...] = ()
+
+    def warn_after(self, bounce_warn_s: tuple[int, ...]) -> None:
+        """The configuration's bounce-warn delays."""
+        self._bounce_warn_s = bounce_warn_s
+
+    async def report(self, request: ReportOutcomes) -> list[str]:
+        """Applies a worker's outcomes and returns the evpids refused. Raises StoreUnavailable: nothing is known, repeat it."""
+        killpoint.reach("queue.result.received")
+        now_ms = self._store.now_ms()
+        envelopes = await self._envelopes(request)
+        judgements: dict[str, Judgement] = {}
+        for outcome in request.outcomes:
+            envelope = envelopes.get(outcome.evpid)
+            judgements[outcome.evpid] = (
+                judge(envelope, outcome, now_ms, self._bounce_warn_s) if envelope is not None else _gone(outcome.status)
+            )
+        refused = await self._apply(request.shard, request.lease, judgements, now_ms)
+        killpoint.reach("queue.result.applied")
+        for evpid, judgement in judgements.items():
+            if evpid not in refused:
+                self._tell(envelopes.get(evpid), judgement, now_ms)
+        return list(refused)
+
+    async def dismiss(
+        self, shard: int, lease: int, *, expired: list[Envelope], unreadable: list[Unreadable], missing: list[str]
+    ) -> None:
+        """Settles under the worker's lease what no worker shall see. Raises StoreUnavailable."""
+        now_ms = self._store.now_ms()
+        envelopes = {envelope.evpid: envelope for envelope in expired}
+        judgements = {
+            evpid: _failed(envelope, S554_EXPIRED, "", now_ms, subjects.EVENT_ENVELOPE_EXPIRED)
+            for evpid, envelope in envelopes.items()
+        }
+        for item in unreadable:
+            judgements[item.evpid] = Judgement(
+                "quarantined", item.reason.encode(), 0, subjects.EVENT_ENVELOPE_HELD, S554_EXPIRED
+            )
+            self._log.error("envelope quarantined", evpid=item.evpid, reason=item.reason)
+        for evpid in missing:
+            judgements[evpid] = Judgement("missing", b"", 0, subjects.EVENT_ENVELOPE_REMOVED, S554_EXPIRED)
+        refused = await self._apply(shard, lease, judgements, now_ms)
+        for evpid, envelope in envelopes.items():
+            if evpid not in refused:
+                self._log.fact(
+                    evpid, "queue expired", to=f"<{envelope.dest}>", stat=envelope.error_line or "never tried"
+                )
+                self._tell(envelope, judgements[evpid], now_ms)
+
+    async def _envelopes(self, request: ReportOutcomes) -> dict[str, Envelope]:
+        """The envelopes as the worker got them; an evpid that is gone or unreadable by now is left out."""
+        found: dict[str, Envelope] = {}
+        to_read = []
+        for outcome in request.outcomes:
+            envelope = self._loaded.take(request.shard, request.lease, outcome.evpid)
+            if envelope is not None:
+                found[outcome.evpid] = envelope
+            else:
+                to_read.append(outcome.evpid)
+        if to_read:
+            for record in await read_records(self._store, self._shards, to_read):
+                found.update({envelope.evpid: envelope for envelope in record.envelopes})
+        return found
+
+    async def _apply(self, shard: int, lease: int, judgements: dict[str, Judgement], now_ms: int) -> set[str]:
+        args: list[Value] = [lease, now_ms, keys.DONE_TTL_S, now_ms + self._bounce_delay_ms]
+        for evpid, judgement in judgements.items():
+            args += (evpid, judgement.action, judgement.argument, judgement.due_at_ms)
+            _judged.labels(judgement.action).inc()
+        answer = await self._store.run(RESULT, [keys.tag(shard)], args, waitaof=self._waitaof)
+        _refused.inc(len(answer))
+        return {evpid.decode() for evpid in answer}
+
+    def _tell(self, envelope: Envelope | None, judgement: Judgement, now_ms: int) -> None:
+        if envelope is None:
+            return
+        if judgement.action == "gone":
+            self._cache.drop(ids.msgid_of(envelope.evpid))
+            if judgement.event is not subjects.EVENT_ENVELOPE_DELIVERED:
+                why = "double-bounce" if envelope.flags & EnvelopeFlag.BOUNCE else "no-return-path"
+                self._log.fact(
+                    envelope.evpid, "queue dropped", reason=why, to=f"<{envelope.dest}>", stat=judgement.status.line
+                )
+        self._announcer.event(judgement.event, envelope, judgement.status, now_ms)
+
+
+def judge(envelope: Envelope, outcome: Outcome, now_ms: int, bounce_warn_s: tuple[int, ...]) -> Judgement:
+    """What becomes of an envelope after this outcome at `now_ms` on the store's clock."""
+    match outcome.kind:
+        case OutcomeKind.DELIVERED:
+            return Judgement("gone", b"", 0, subjects.EVENT_ENVELOPE_DELIVERED, outcome.status)
+        case OutcomeKind.TEMPFAIL:
+            return _deferred(envelope, outcome, now_ms, bounce_warn_s)
+        case OutcomeKind.PERMFAIL:
+            return _failed(envelope, outcome.status, outcome.remote, now_ms, subjects.EVENT_ENVELOPE_FAILED)
+        case OutcomeKind.LOOP:
+            return _failed(envelope, S554_LOOP_DETECTED, "", now_ms, subjects.EVENT_ENVELOPE_FAILED)
+
+
+def _gone(status: Status) -> Judgement:
+    return Judgement("gone", b"", 0, subjects.EVENT_ENVELOPE_REMOVED, status)
+
+
+def _deferred(envelope: Envelope, outcome: Outcome, now_ms: int, bounce_warn_s: tuple[int, ...]) -> Judgement:
+    retry = envelope.retry + 1
+    due_at_ms = next_try_at_ms(
+        agent=agent_of(envelope.dispatcher), created_at_ms=envelope.created_at_ms, retry=retry, now_ms=now_ms
+    )
+    delay_s = None
+    if envelope.sender:
+        delay_s = warn_due(
+            created_at_ms=envelope.created_at_ms,
+            next_try_at_ms=due_at_ms,
+            last_bounce_at_ms=envelope.last_bounce_at_ms,
+            bounce_warn_s=bounce_warn_s,
+        )
+    changed = structs.replace(
+        envelope,
+        retry=retry,
+        last_try_at_ms=now_ms,
+        error_line=outcome.status.line,
+        remote=outcome.remote,
+        last_bounce_at_ms=envelope.last_bounce_at_ms if delay_s is None else envelope.created_at_ms + delay_s * 1000,
+    )
+    # An envelope whose next attempt would come after its end is due at its end, when loading it finds it expired.
+    due_at_ms = min(due_at_ms, envelope.expires_at_ms)
+    action = "deferred" if delay_s is None else "delayed"
+    return Judgement(action, wire.encode(changed), due_at_ms, subjects.EVENT_ENVELOPE_DEFERRED, outcome.status)
+
+
+def _failed(envelope: Envelope, status: Status, remote: str, now_ms: int, event: Subject) -> Judgement:
+    if not envelope.sender:
+        return Judgement("gone", b"", 0, event, status)
+    # The bounce of an expired envelope tells what kept failing, with the code for expiry.
+    if event is subjects.EVENT_ENVELOPE_EXPIRED and envelope.error_line:
+        status = Status(status.code, status.esc, f"{status.text}: {envelope.error_line}"[:500])
+        remote = envelope.remote
+    changed = structs.replace(envelope, last_try_at_ms=now_ms, error_line=status.line, remote=remote)
+    return Judgement("failed", wire.encode(changed), 0, event, status)

@@ -1,0 +1,22 @@
+"""Environment settings of the queue role."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from smtpfleet.runtime.store import Durability, StoreSettings
+
+
+class QueueSettings(StoreSettings, frozen=True, kw_only=True):
+    """What queue has besides the common settings and the store's."""
+
+    durability: Annotated[
+        Durability,
+        Meta(
+            description="What a 250 promises: local (flushed), replica (flushed here and on one replica), relaxed (may lose a second)."
+        ),
+    ] = Durability.LOCAL
+    cache_bytes: Annotated[int, Meta(description="Memory for the envelope cache.", ge=0)] = 256 * 1024 * 1024
+    bounce_delay_ms: Annotated[
+        int, Meta(description="How long failures of one message are gathered into one bounce.", ge=0)
+    ] = 1000  # OpenSMTPD bounce.c: one second after the last addition

@@ -1,0 +1,66 @@
+"""How much futility a session may show before we close: failed commands in a row, idle commands, rejected recipients.
+
+Counts only; session says what happened and ends the conversation when told to. OpenSMTPD 5.4.1 closes after 4 commands without progress,
+which a peer that pipelines exceeds in good faith; what replaces it is stated with each number (docs/parity.md).
+"""
+
+from smtpfleet.contracts.status import Status
+from smtpfleet.smtp_in.command import Command
+from smtpfleet.smtp_in.reply import S421_TOO_MANY_FAILURES, S421_TOO_MANY_IDLE_COMMANDS
+
+FAILED_COMMANDS_LIMIT = 10
+"""Failed commands in a row; chosen, OpenSMTPD 5.4.1 allows 4."""
+IDLE_COMMANDS_LIMIT = 100
+"""NOOP, RSET, HELP, VRFY and EXPN between two messages; Postfix smtpd_junk_command_limit."""
+REJECTED_RCPTS_LIMIT = 50
+"""Recipients rejected for good in a session; OpenSMTPD 5.4.1."""
+
+_IDLE_COMMANDS = frozenset({Command.NOOP, Command.RSET, Command.HELP, Command.VRFY, Command.EXPN})
+
+_SYNTAX_CODES = frozenset({500, 501, 555})
+
+
+class Patience:
+    """The counts of one session."""
+
+    __slots__ = ("_failed_count", "_idle_count", "_is_mail_refused", "_rejected_count")
+
+    def __init__(self) -> None:
+        self._failed_count = 0
+        self._idle_count = 0
+        self._rejected_count = 0
+        self._is_mail_refused = False
+
+    def note_ok(self, command: Command) -> Status | None:
+        """A command was obeyed. Returns what to close with, or None."""
+        if command in _IDLE_COMMANDS:
+            self._idle_count += 1
+            return S421_TOO_MANY_IDLE_COMMANDS if self._idle_count > IDLE_COMMANDS_LIMIT else None
+        self._failed_count = 0
+        if command is Command.MAIL:
+            self._is_mail_refused = False
+        return None
+
+    def note_failed(self, command: Command, status: Status, *, is_in_transaction: bool) -> Status | None:
+        """A command was refused. Returns what to close with, or None.
+
+        A peer that pipelines MAIL, a thousand RCPT and DATA cannot know that MAIL was refused, nor that no recipient was accepted:
+        what follows from the first refusal is not counted. Rejected recipients are counted by themselves.
+        """
+        if command is Command.MAIL:
+            self._is_mail_refused = True
+        elif command is Command.RCPT or command is Command.DATA:
+            is_syntax = status.code in _SYNTAX_CODES
+            if self._is_mail_refused or (is_in_transaction and not is_syntax):
+                return None
+        self._failed_count += 1
+        return S421_TOO_MANY_FAILURES if self._failed_count >= FAILED_COMMANDS_LIMIT else None
+
+    def note_rejected_rcpt(self) -> bool:
+        """A recipient was rejected for good. Returns whether that was one too many."""
+        self._rejected_count += 1
+        return self._rejected_count >= REJECTED_RCPTS_LIMIT
+
+    def note_message(self) -> None:
+        """A message was accepted: all is forgiven, rejected recipients aside."""
+        self._idle_count = self._failed_count = 0

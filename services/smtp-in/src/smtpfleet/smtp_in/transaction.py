@@ -1,0 +1,102 @@
+"""One transaction, MAIL to end of data: sender, accepted destinations, content, and the message made of them.
+
+Pure; knows no state of the session and no bus. Called by session. OpenSMTPD: struct smtp_tx; the Received header is written first in
+the message (reference 4.7), so a message that must draw another msgid is built anew.
+"""
+
+from dataclasses import dataclass, field
+
+from smtpfleet.contracts.commands import AppendContent, CommitMessage
+from smtpfleet.contracts.envelope import Envelope
+from smtpfleet.contracts.ids import evpid_of, new_msgid, new_token
+from smtpfleet.mail.expand import Destination
+from smtpfleet.mail.received import received_header
+from smtpfleet.mail.ruleset import SessionFacts
+from smtpfleet.smtp_in.data import DataReader
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What every message of a session has in common, from HELO on. protocol: SMTP or ESMTP."""
+
+    tag: str
+    helo: str
+    hostname: str
+    peer: str
+    smtpname: str
+    protocol: str
+
+
+@dataclass(slots=True)
+class Transaction:
+    """The open transaction of a session.
+
+    destinations: accepted, each with the rcpt it came from. chunk_count: chunks already sent ahead; chunk: the one on its way.
+    sent_bytes: of all chunks.
+    """
+
+    facts: SessionFacts
+    sender: str
+    msgid: str
+    token: str
+    rcpts: list[str] = field(default_factory=list)
+    destinations: list[tuple[str, Destination]] = field(default_factory=list)
+    reader: DataReader | None = None
+    content: bytes = b""
+    chunk: bytes = b""
+    chunk_count: int = 0
+    sent_bytes: int = 0
+    size_bytes: int = 0
+    header_bytes: int = 0
+    id_count: int = 1
+
+    def draw_id(self, now_ms: int) -> None:
+        """Another msgid and token, because the first msgid is taken."""
+        self.msgid = new_msgid(now_ms)
+        self.token = new_token()
+        self.id_count += 1
+
+    def received(self, origin: Origin, date_text: str) -> bytes:
+        """The Received header for the present msgid; all are of one length."""
+        header = received_header(
+            helo=origin.helo,
+            hostname=origin.hostname,
+            peer=origin.peer,
+            smtpname=origin.smtpname,
+            protocol=origin.protocol,
+            msgid=self.msgid,
+            rcpt=self.rcpts[0] if len(self.rcpts) == 1 else "",
+            date_text=date_text,
+        )
+        self.header_bytes = len(header)
+        return header
+
+    def append_request(self) -> AppendContent:
+        """The chunk on its way, to be stored."""
+        return AppendContent(self.msgid, self.token, self.chunk_count, self.chunk)
+
+    def commit_request(self, origin: Origin) -> CommitMessage:
+        """The whole message, to be made durable. created_at_ms is queue's to set."""
+        self.size_bytes = self.sent_bytes + len(self.content)
+        return CommitMessage(
+            self.msgid, self.token, self.size_bytes, self.content, self.chunk_count, self._envelopes(origin)
+        )
+
+    def _envelopes(self, origin: Origin) -> list[Envelope]:
+        return [
+            Envelope(
+                evpid=evpid_of(self.msgid, number),
+                sender=destination.sender,
+                rcpt=rcpt,
+                dest=destination.dest,
+                dispatcher=destination.dispatcher,
+                tag=origin.tag,
+                helo=origin.helo,
+                hostname=origin.hostname,
+                peer=origin.peer,
+                smtpname=origin.smtpname,
+                created_at_ms=0,
+                expire_s=destination.expire_s,
+            )
+            for number, (rcpt, destination) in enumerate(self.destinations, 1)
+        ]
