@@ -23,7 +23,9 @@ class ChildDied(Exception):
 class Child:
     """One process that can be started again after it ended. All methods may be called in any order and more than once."""
 
-    def __init__(self, name: str, argv: Sequence[str], log_path: Path, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, name: str, argv: Sequence[str], log_path: Path, environ: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self.argv = list(argv)
         self.log_path = log_path

@@ -15,7 +15,10 @@ class RedisError(Exception):
 
 def redis_command(port: int, *words: str | int, password: str = "", timeout_s: float = 5.0) -> Reply:
     """Send one command, return its reply. Raises RedisError for an error reply and OSError where nobody answers."""
-    with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection, connection.makefile("rb") as stream:
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection,
+        connection.makefile("rb") as stream,
+    ):
         if password:
             connection.sendall(_encode("AUTH", password))
             _read(stream)

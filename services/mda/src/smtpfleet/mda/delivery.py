@@ -18,9 +18,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TAG_LIMIT_BYTES = 250
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Delivery:
-    """path: the maildir, absolute. folder: `.TAG`, "" for none; used only where it exists.
+    """Two deliveries of one envelope (a lease lost and claimed again) are two.
+
+    path: the maildir, absolute. folder: `.TAG`, "" for none; used only where it exists.
 
     name: final file name, the same at every attempt. prefix: header lines to put in front, LF line ends.
     content: as loaded, CRLF line ends; empty where the message comes in `chunk_count` chunks of together `size_bytes`.
@@ -45,7 +47,9 @@ class Delivery:
         return self.chunk_count > 0 and not self.content
 
 
-def new_delivery(message: LoadedMessage, envelope: Envelope, dispatcher: LocalDispatcher, user: UserInfo) -> Delivery | Attempt:
+def new_delivery(
+    message: LoadedMessage, envelope: Envelope, dispatcher: LocalDispatcher, user: UserInfo
+) -> Delivery | Attempt:
     """The delivery, or the attempt that failed because no safe path comes out of the configured one."""
     try:
         path = expand_format(dispatcher.target, envelope=envelope, home=user.home, username=user.user)

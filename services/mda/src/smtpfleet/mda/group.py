@@ -25,6 +25,9 @@ from smtpfleet.mda.delivery import Delivery
 from smtpfleet.mda.maildir import Maildir, Maildirs
 from smtpfleet.runtime import killpoint
 
+Attempts = dict[Delivery, Attempt]
+MOVED = "an earlier attempt's copy is in cur/"
+
 Reach = Callable[[str], None]
 """Told each point of the table above as `mda.delivery.<point>`; tests kill the process there."""
 
@@ -40,8 +43,8 @@ class WrittenFile:
 
 
 def deliver_group(maildirs: Maildirs, deliveries: Sequence[Delivery], reach: Reach = killpoint.reach) -> list[Attempt]:
-    """One attempt per delivery, in any order. What fails for one of them does not touch the others."""
-    attempts: list[Attempt] = []
+    """One attempt per delivery, in order. What fails for one of them does not touch the others."""
+    attempts: Attempts = {}
     opened: list[Maildir] = []
     try:
         written: list[WrittenFile] = []
@@ -49,16 +52,16 @@ def deliver_group(maildirs: Maildirs, deliveries: Sequence[Delivery], reach: Rea
             try:
                 maildir = maildirs.open(path, folder)
             except OSError as error:
-                attempts += [failed_by(delivery.evpid, error, path) for delivery in members]
+                attempts |= {delivery: failed_by(delivery.evpid, error, path) for delivery in members}
                 continue
             opened.append(maildir)
             written += _write_members(maildirs, maildir, members, attempts, reach)
         reach("mda.delivery.written")
         flushed = flush_files(written, attempts)
         reach("mda.delivery.flushed")
-        attempts += publish_files(flushed, reach)
+        publish_files(flushed, attempts, reach)
         reach("mda.delivery.delivered")
-        return attempts
+        return [attempts[delivery] for delivery in deliveries]
     finally:
         for maildir in opened:
             maildir.close()
@@ -89,19 +92,19 @@ def _by_maildir(deliveries: Sequence[Delivery]) -> dict[tuple[str, str], list[De
 
 
 def _write_members(
-    maildirs: Maildirs, maildir: Maildir, members: Sequence[Delivery], attempts: list[Attempt], reach: Reach
+    maildirs: Maildirs, maildir: Maildir, members: Sequence[Delivery], attempts: Attempts, reach: Reach
 ) -> list[WrittenFile]:
     written: list[WrittenFile] = []
     copies = find_copies(maildirs, maildir, members)
     for delivery in members:
         if delivery.evpid in copies:
-            attempts.append(delivered(delivery.evpid, "an earlier attempt's copy is in cur/"))
+            attempts[delivery] = delivered(delivery.evpid, MOVED)
         elif has_delivered_to(delivery.content, delivery.dest):
-            attempts.append(looped(delivery.evpid))
+            attempts[delivery] = looped(delivery.evpid)
         else:
             result = _write(maildir, delivery, maildirs.new_tmp_name(delivery.evpid), reach)
             if isinstance(result, Attempt):
-                attempts.append(result)
+                attempts[delivery] = result
             else:
                 written.append(result)
     return written
@@ -123,7 +126,7 @@ def _write(maildir: Maildir, delivery: Delivery, tmp_name: str, reach: Reach) ->
     return WrittenFile(delivery, maildir, tmp_name, descriptor)
 
 
-def flush_files(written: Sequence[WrittenFile], attempts: list[Attempt]) -> list[WrittenFile]:
+def flush_files(written: Sequence[WrittenFile], attempts: Attempts) -> list[WrittenFile]:
     """Flushes and closes; returns what is safe in tmp/ and adds the attempts of what is not."""
     flushed: list[WrittenFile] = []
     for file in written:
@@ -135,22 +138,21 @@ def flush_files(written: Sequence[WrittenFile], attempts: list[Attempt]) -> list
         except OSError as error:
             # Never tried again on the same file: after a failed fsync the pages count as clean though they are not on disk.
             file.maildir.discard(file.tmp_name)
-            attempts.append(failed_by(file.delivery.evpid, error, file.maildir.path))
+            attempts[file.delivery] = failed_by(file.delivery.evpid, error, file.maildir.path)
         else:
             flushed.append(file)
     return flushed
 
 
-def publish_files(flushed: Sequence[WrittenFile], reach: Reach) -> list[Attempt]:
+def publish_files(flushed: Sequence[WrittenFile], attempts: Attempts, reach: Reach) -> None:
     """Moves flushed files to new/ and flushes each new/ once; only then is anything delivered."""
-    attempts: list[Attempt] = []
     published: dict[int, list[WrittenFile]] = {}
     for file in flushed:
         try:
             file.maildir.publish(file.tmp_name, file.delivery.name)
         except OSError as error:
             file.maildir.discard(file.tmp_name)
-            attempts.append(failed_by(file.delivery.evpid, error, file.maildir.path))
+            attempts[file.delivery] = failed_by(file.delivery.evpid, error, file.maildir.path)
         else:
             published.setdefault(file.maildir.new, []).append(file)
     reach("mda.delivery.published")
@@ -159,7 +161,6 @@ def publish_files(flushed: Sequence[WrittenFile], reach: Reach) -> list[Attempt]
             os.fsync(directory)
         except OSError as error:
             # The entry may or may not last; the next attempt replaces it by name.
-            attempts += [failed_by(file.delivery.evpid, error, file.maildir.path) for file in files]
+            attempts |= {file.delivery: failed_by(file.delivery.evpid, error, file.maildir.path) for file in files}
         else:
-            attempts += [delivered(file.delivery.evpid) for file in files]
-    return attempts
+            attempts |= {file.delivery: delivered(file.delivery.evpid) for file in files}

@@ -8,7 +8,7 @@ worker.py. OpenSMTPD: mda_user and mda_session of mda.c, where a session is a pr
 import asyncio
 from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 from smtpfleet.contracts.configuration import Limits
 from smtpfleet.mda.attempt import Attempt
@@ -32,16 +32,18 @@ class Batch:
         self._ready: list[Attempt] = []
         self._error: BaseException | None = None
         self._all_done = asyncio.Event()
+        if count == 0:
+            self._all_done.set()
 
     @property
     def is_done(self) -> bool:
         """Whether every attempt has been handed out."""
         return self._left == 0 and not self._ready
 
-    def add(self, attempts: Sequence[Attempt]) -> None:
-        """A session has ended."""
-        self._ready += attempts
-        self._left -= len(attempts)
+    def add(self, attempt: Attempt) -> None:
+        """A delivery has been tried."""
+        self._ready.append(attempt)
+        self._left -= 1
         if self._left == 0:
             self._all_done.set()
 
@@ -85,7 +87,6 @@ class Sessions:
         self._waiting: OrderedDict[str, deque[_Waiting]] = OrderedDict()
         self._running = 0
         self._running_by_user: Counter[str] = Counter()
-        self._tasks: set[asyncio.Task[Attempt]] = set()
 
     def submit(self, deliveries: Sequence[Delivery]) -> Batch:
         """Queues deliveries behind those of the same users."""
@@ -155,13 +156,13 @@ class Sessions:
     def _on_done(self, session: "asyncio.Future[list[Attempt]]", members: list[_Waiting], users: set[str]) -> None:
         self._running -= 1
         self._running_by_user.subtract(users)
-        batches = {delivery.evpid: batch for delivery, batch in members}
+        self._running_by_user = +self._running_by_user  # forgets users at zero
         if session.cancelled():
             return  # drain was cut off; nobody waits any more
         if (error := session.exception()) is not None:
-            for batch in set(batches.values()):
+            for _, batch in members:
                 batch.fail(error)
             return
-        for attempt in session.result():
-            batches[attempt.evpid].add([attempt])
+        for (_, batch), attempt in zip(members, session.result(), strict=True):
+            batch.add(attempt)
         self._start_sessions()

@@ -11,7 +11,7 @@ from smtpfleet.contracts import wire
 from smtpfleet.mail.headers import has_delivered_to
 from smtpfleet.mda.attempt import Attempt, delivered, failed_by, looped, tempfailed
 from smtpfleet.mda.delivery import Delivery
-from smtpfleet.mda.group import Reach, WrittenFile, find_copies, flush_files, publish_files, write_all
+from smtpfleet.mda.group import MOVED, Attempts, Reach, WrittenFile, find_copies, flush_files, publish_files, write_all
 from smtpfleet.mda.lineends import LineEnds
 from smtpfleet.mda.maildir import Maildir, Maildirs
 from smtpfleet.runtime import killpoint
@@ -60,12 +60,12 @@ class StreamedFile:
             return failed_by(delivery.evpid, error, file.maildir.path)
         self._reach("mda.delivery.written")
         self._file = None  # closed by flush_files, and from here on no leftover of ours in tmp/
-        attempts: list[Attempt] = []
+        attempts: Attempts = {}
         flushed = flush_files([file], attempts)
         self._reach("mda.delivery.flushed")
-        attempts += publish_files(flushed, self._reach)
+        publish_files(flushed, attempts, self._reach)
         self._reach("mda.delivery.delivered")
-        return attempts[0]
+        return attempts[delivery]
 
     def close(self) -> None:
         """Removes what was not finished."""
@@ -81,7 +81,7 @@ class StreamedFile:
         delivery = self._delivery
         maildir = self._maildir = self._maildirs.open(delivery.path, delivery.folder)
         if find_copies(self._maildirs, maildir, [delivery]).intersection({delivery.evpid}):
-            return delivered(delivery.evpid, "an earlier attempt's copy is in cur/")
+            return delivered(delivery.evpid, MOVED)
         if has_delivered_to(first_chunk, delivery.dest):
             return looped(delivery.evpid)
         tmp_name = self._maildirs.new_tmp_name(delivery.evpid)

@@ -18,6 +18,8 @@ S553_BAD_ADDRESS = Status(553, "5.1.3", "Invalid address")
 
 # What would end or split a command. NUL ends strings of careless peers.
 _UNSENDABLE = re.compile(r"[\x00-\x1f\x7f]")
+# What would end the path and begin a parameter; only a quoted local part may have it.
+_DELIMITER = re.compile(r"[ <>]")
 
 Chunks = Callable[[], AsyncIterator[bytes]]
 
@@ -52,7 +54,7 @@ def tasks_of(message: LoadedMessage, chunks: Chunks | None) -> list[Task]:
 
 def address_fault(address: str) -> Status | None:
     """Why this address cannot be part of a command, or None."""
-    if _UNSENDABLE.search(address):
+    if _UNSENDABLE.search(address) or (_DELIMITER.search(address) and not address.startswith('"')):
         return S553_BAD_ADDRESS
     return None if address.isascii() else S553_NOT_ASCII
 

@@ -92,12 +92,12 @@ class Bouncer:
         if envelopes:
             message = await self._compose(shard, kind, records[0], now_ms)
         killpoint.reach("queue.bounce.built")
-        args: list[Value] = [msgid, now_ms, "", keys.DONE_TTL_S, len(numbers)]
+        args: list[Value] = [msgid, "", keys.DONE_TTL_S, len(numbers)]
         for number in numbers:
             args += (number, kind)
         args.append(0 if message is None else 1)
         if message is not None:
-            args += commit_arguments(message, now_ms)
+            args += commit_arguments(message)
         answer = (await self._store.run(BOUNCE, [keys.tag(shard)], args, waitaof=self._waitaof)).decode()
         killpoint.reach("queue.bounce.committed")
         _bounces.labels(kind, answer).inc()

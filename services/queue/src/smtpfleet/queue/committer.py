@@ -88,9 +88,9 @@ class Committer:
         killpoint.reach("queue.commit.received")
         now_ms = self._store.now_ms()
         stamped = [_stamp(message, now_ms) for message in messages]
-        args: list[Value] = [now_ms, self._replica, len(stamped)]
+        args: list[Value] = [self._replica, len(stamped)]
         for message in stamped:
-            args += commit_arguments(message, now_ms)
+            args += commit_arguments(message)
         _batch.observe(len(messages))
         answers = await self._run(shard, args)
         # Durable from here on. If we die now the peer hears nothing, smtp-in repeats the request and another replica says ok.
@@ -112,7 +112,7 @@ class Committer:
                 return CommitVerdict.FULL
             except StoreUnavailable as error:
                 if asyncio.get_running_loop().time() >= deadline:
-                    self._log.warning("commit refused", shard=shard, messages=args[2], error=error)
+                    self._log.warning("commit refused", shard=shard, messages=args[1], error=error)
                     return CommitVerdict.FAILED
                 await asyncio.sleep(REPEAT_PAUSE_S)
 
@@ -153,8 +153,8 @@ def _stamp(message: CommitMessage, now_ms: int) -> CommitMessage:
     return structs.replace(message, envelopes=envelopes)
 
 
-def commit_arguments(message: CommitMessage, due_at_ms: int) -> list[Value]:
-    """The message as commit_message in scripts/message.lua reads it; all envelopes are due at `due_at_ms`."""
+def commit_arguments(message: CommitMessage) -> list[Value]:
+    """The message as commit_message in scripts/message.lua reads it; all envelopes are due at once."""
     args: list[Value] = [
         message.msgid,
         message.token,
@@ -164,7 +164,7 @@ def commit_arguments(message: CommitMessage, due_at_ms: int) -> list[Value]:
         len(message.envelopes),
     ]
     for envelope in message.envelopes:
-        args += (envelope.evpid[ids.MSGID_LENGTH :], agent_relay(envelope), due_at_ms, wire.encode(envelope))
+        args += (envelope.evpid[ids.MSGID_LENGTH :], agent_relay(envelope), wire.encode(envelope))
     return args
 
 

@@ -129,7 +129,7 @@ class Results:
         return found
 
     async def _apply(self, shard: int, lease: int, judgements: dict[str, Judgement], now_ms: int) -> set[str]:
-        args: list[Value] = [lease, now_ms, keys.DONE_TTL_S, now_ms + self._bounce_delay_ms]
+        args: list[Value] = [lease, keys.DONE_TTL_S, now_ms + self._bounce_delay_ms]
         for evpid, judgement in judgements.items():
             args += (evpid, judgement.action, judgement.argument, judgement.due_at_ms)
             _judged.labels(judgement.action).inc()

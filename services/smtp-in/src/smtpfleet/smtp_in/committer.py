@@ -139,19 +139,21 @@ class Committer:
         except _NO_ANSWER:
             return
 
-    async def _ask(self, subject: Subject, payload: Struct) -> object | None:
+    async def _ask(self, subject: Subject, payload: Struct) -> object:
         """The answer, or None after the second attempt failed, too."""
-        try:
-            return await self._bus.request(subject, payload, timeout_s=ANSWER_WITHIN_S)
-        except _NO_ANSWER:
-            # New messages stop at MAIL while this one is tried once more.
-            self._gate.note_no_answer()
+        answer = await self._attempt(subject, payload)
+        if answer is None:
             await asyncio.sleep(REPEAT_AFTER_S)
+            answer = await self._attempt(subject, payload)
+        return answer
+
+    async def _attempt(self, subject: Subject, payload: Struct) -> object:
         try:
-            return await self._bus.request(subject, payload, timeout_s=ANSWER_WITHIN_S)
+            answer: object = await self._bus.request(subject, payload, timeout_s=ANSWER_WITHIN_S)
         except _NO_ANSWER:
-            self._gate.note_no_answer()
+            self._gate.note_no_answer()  # new messages stop at MAIL while this one is tried once more
             return None
+        return answer
 
     def _note(self, verdicts: list[CommitVerdict]) -> None:
         if CommitVerdict.OK in verdicts:

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from aiosmtpd.smtp import SMTP
 
@@ -141,6 +140,8 @@ class Connection(SMTP):
 
     def eof_received(self) -> bool | None:
         """The peer will send no more; where it still waits for a verdict, it gets it first."""
+        if self not in self._server.connections:
+            return False
         self._reason = self._reason or "eof"
         self._is_half_closed = self.transport is not None and not self._is_closing() and self._is_held()
         return self._is_half_closed
@@ -210,7 +211,7 @@ class Connection(SMTP):
         parsed = parse_line(line)
         if type(parsed) is tuple:
             verb, arg = parsed
-            _VERBS.get(verb, Connection.smtp_UNKNOWN)(self, arg, line)
+            _VERBS.get(verb, _obey_unknown)(self, arg, line)
         else:
             self.session.on_bad_line(line, parsed)  # type: ignore[arg-type]
 
@@ -309,7 +310,10 @@ class Connection(SMTP):
             self.transport.abort()
 
 
-def _verb(command: Command) -> Any:
+Verb = Callable[[Connection, bytes, bytes], None]
+
+
+def _verb(command: Command) -> Verb:
     """An smtp_VERB method that hands the command to the session."""
 
     def obey(connection: Connection, arg: bytes, line: bytes) -> None:
@@ -321,4 +325,7 @@ def _verb(command: Command) -> Any:
 for _command in Command:
     setattr(Connection, f"smtp_{_command}", _verb(_command))
 # aiosmtpd's own smtp_STARTTLS and smtp_AUTH are not among them: they wait for the issue that brings TLS and AUTH.
-_VERBS = {name[5:].encode(): method for name, method in vars(Connection).items() if name.startswith("smtp_")}
+_VERBS: dict[bytes, Verb] = {
+    name[5:].encode(): method for name, method in vars(Connection).items() if name.startswith("smtp_")
+}
+_obey_unknown = _VERBS[Command.UNKNOWN.encode()]

@@ -147,6 +147,7 @@ class Session:
     def _unknown(self, arg: bytes) -> r.Reply:
         return r.S500_UNRECOGNIZED
 
+    # A second EHLO is refused, as OpenSMTPD does; RFC 5321 §4.1.4 would let it reset the session.
     def _helo(self, arg: bytes) -> r.Reply:
         return self._greet(arg, r.S501_HELO_NEEDS_NAME, is_extended=False)
 
@@ -403,4 +404,4 @@ TABLE: dict[State, dict[Command, Handler]] = {
     else {}
     for state in State
 }
-"""What each command does in each state. A command handed in outside COMMAND_STATES is a bug of the shell: KeyError."""
+"""What each command does in each state. A command outside COMMAND_STATES is a bug of the shell: KeyError."""

@@ -147,7 +147,7 @@ class Lexer:
 
     def _expand_macro(self, dollar: _Char) -> bool:
         name = ""
-        while (got := self._reader.get()).char in _MACRO_NAME and got.char:
+        while (got := self._reader.get()).char in _MACRO_NAME:
             name += got.char
         self._reader.unget(got)
         width = len(name) + 1
@@ -188,7 +188,7 @@ class Lexer:
 
     def _number(self, first: _Char) -> Token | None:
         taken = [first]
-        while (got := self._reader.get()).char in _DIGITS and got.char:
+        while (got := self._reader.get()).char in _DIGITS:
             taken.append(got)
         self._reader.unget(got)
         text = "".join(char.char for char in taken)
@@ -200,7 +200,7 @@ class Lexer:
 
     def _word(self, first: _Char) -> Token:
         characters, last = [first.char], first
-        while (got := self._reader.get()).char in _WORD and got.char:
+        while (got := self._reader.get()).char in _WORD:
             characters.append(got.char)
             last = got
             if len(characters) > TOKEN_LIMIT:

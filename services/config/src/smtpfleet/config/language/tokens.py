@@ -56,3 +56,9 @@ KEYWORDS_5_4 = frozenset(
     tag tagged tls tls-require to userbase verify via virtual
     """.split()
 )
+
+STATEMENT_KEYWORDS = (
+    "accept", "reject", "listen", "table", "include", "expire", "bounce-warn", "max-message-size", "max-mta-deferred", "limit",
+    "queue", "pki", "filter", "filterchain",
+)  # fmt: skip
+"""What may begin a line, besides the name of a macro."""

@@ -1,10 +1,11 @@
 -- Writes a bounce and takes its members out of the original, or does nothing if another replica was faster. KEYS[1] tag.
--- ARGV: msgid now home done_ttl_s members, then per member number kind, then messages (0 or 1) and the bounce as commit_message reads it.
+-- ARGV: msgid home done_ttl_s members, then per member number kind, then messages (0 or 1) and the bounce as commit_message reads it.
 -- Returns committed, dropped or stale.
-local tag, msgid, now, home, done_ttl_s, members = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local tag, msgid, home, done_ttl_s, members = KEYS[1], ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local now = now_ms()
 local bounce_key, key = tag .. 'bounce:' .. msgid, tag .. 'msg:' .. msgid
 local agenda, counts = new_agenda(), new_counts()
-local i = 6
+local i = 5
 for m = i, i + members * 2 - 1, 2 do
   if redis.call('HGET', bounce_key, ARGV[m]) ~= ARGV[m + 1] then
     return 'stale'

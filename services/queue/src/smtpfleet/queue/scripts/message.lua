@@ -3,6 +3,12 @@
 
 local PIECE = 500
 
+-- The store's own clock decides when new mail is due: a replica's copy of it may run some milliseconds ahead.
+local function now_ms()
+  local time = redis.call('TIME')
+  return string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+end
+
 -- Sends `command key [option] pairs…` in pieces.
 local function in_pieces(command, key, pairs_, option)
   for from = 1, #pairs_, PIECE * 2 do
@@ -45,12 +51,12 @@ local function write_agenda(tag, agenda)
 end
 
 -- Writes one message. Its arguments start at ARGV[i]: msgid token size chunks content count, then per envelope number agent:relay
--- due bytes. Returns the verdict, the next i, and whether it was new.
+-- bytes; all are due now. Returns the verdict and the next i.
 local function commit_message(tag, i, now, home, agenda, counts)
   local msgid, token, size, chunks, content = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 4]
   local envelopes = tonumber(ARGV[i + 5])
   local first = i + 6
-  local after = first + envelopes * 4
+  local after = first + envelopes * 3
   local key = tag .. 'msg:' .. msgid
   local meta = redis.call('HGET', key, 'm')
   local known = meta and string.match(meta, '^[^|]*') or redis.call('GET', tag .. 'done:' .. msgid)
@@ -68,10 +74,10 @@ local function commit_message(tag, i, now, home, agenda, counts)
     redis.call('DEL', tag .. 'token:' .. msgid)
   end
   local fields = { 'm', token .. '|' .. size .. '|' .. chunks .. '|' .. home .. '|' .. now }
-  for e = first, after - 1, 4 do
+  for e = first, after - 1, 3 do
     fields[#fields + 1] = ARGV[e]
-    fields[#fields + 1] = ARGV[e + 3]
-    add_to_agenda(agenda, ARGV[e + 1], ARGV[e + 2], msgid .. ARGV[e])
+    fields[#fields + 1] = ARGV[e + 2]
+    add_to_agenda(agenda, ARGV[e + 1], now, msgid .. ARGV[e])
   end
   in_pieces('HSET', key, fields)
   redis.call('ZADD', tag .. 'messages', now, msgid)

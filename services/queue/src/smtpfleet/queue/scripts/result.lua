@@ -1,4 +1,4 @@
--- Applies outcomes to envelopes that the lease still holds. KEYS[1] tag. ARGV: lease now done_ttl_s bounce_at, then per outcome
+-- Applies outcomes to envelopes that the lease still holds. KEYS[1] tag. ARGV: lease done_ttl_s bounce_at, then per outcome
 -- evpid action argument due:
 --   gone        the envelope is finished (delivered, or failed without anyone to tell)
 --   deferred    argument = envelope bytes, due = next attempt
@@ -7,7 +7,7 @@
 --   quarantined argument = reason; stays in the message, is not scheduled
 --   missing     only leaves the lease
 -- Returns the evpids that were refused: not in the lease (any more).
-local tag, lease, now, done_ttl_s, bounce_at = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local tag, lease, done_ttl_s, bounce_at = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local lease_key = tag .. 'lease:' .. lease
 local agenda, counts, refused = new_agenda(), new_counts(), {}
 local touched = {}
@@ -28,7 +28,7 @@ local function forget_home(key)
   end
 end
 
-for i = 5, #ARGV, 4 do
+for i = 4, #ARGV, 4 do
   local evpid, action, argument, due = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local agent_relay = redis.call('HGET', lease_key, evpid)
   if not agent_relay then

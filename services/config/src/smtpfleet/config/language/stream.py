@@ -1,0 +1,178 @@
+"""The tokens of a configuration with its includes spliced in, and the few questions a parser asks of them.
+
+One token of lookahead. `fail` reports what was expected and raises Unparsable, which parser.py alone catches to go on with the next
+line. Knows no statement. OpenSMTPD: the file stack of parse.y (pushfile, popfile).
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+from smtpfleet.config.language.diagnostics import Diagnostics, did_you_mean
+from smtpfleet.config.language.files import ConfigFiles, Unreadable
+from smtpfleet.config.language.lexer import Lexer
+from smtpfleet.config.language.macros import Macros
+from smtpfleet.config.language.source import Span
+from smtpfleet.config.language.tokens import STATEMENT_KEYWORDS, Token, TokenKind
+from smtpfleet.config.language.tree import Number, Word
+
+INCLUDE_LIMIT = 16
+"""Deepest nesting of includes; OpenSMTPD stops at its open-file limit. Chosen, no source."""
+
+
+class Unparsable(Exception):
+    """The statement cannot be read; the reason is among the diagnostics. Unwinds the recursive descent, nothing else."""
+
+
+class TokenStream:
+    """Tokens of the main file and whatever it includes."""
+
+    def __init__(self, lexer: Lexer, macros: Macros, files: ConfigFiles, diagnostics: Diagnostics) -> None:
+        self.macros = macros
+        self.diagnostics = diagnostics
+        self._files = files
+        self._lexers = [lexer]
+        self._ahead: Token | None = None
+        self._behind: Token | None = None  # comes after _ahead; only while recovering
+        self._last_was_newline = True
+        self._open_braces = 0
+
+    def peek(self) -> Token:
+        """The next token, which stays."""
+        if self._ahead is None:
+            self._ahead, self._behind = self._behind or self._read(), None
+        return self._ahead
+
+    def next(self) -> Token:
+        """The next token."""
+        token = self.peek()
+        self._ahead = None
+        if token.kind is TokenKind.SYMBOL and token.text in ("{", "}"):
+            self._open_braces += 1 if token.text == "{" else -1
+        return token
+
+    def _read(self) -> Token:
+        while True:
+            token = self._lexers[-1].next()
+            if token.kind is TokenKind.END:
+                if not self._last_was_newline:  # a last line without newline is a line
+                    self._last_was_newline = True
+                    return Token(TokenKind.NEWLINE, "", token.span)
+                if len(self._lexers) > 1:
+                    self._lexers.pop()
+                    continue
+            self._last_was_newline = token.kind is TokenKind.NEWLINE
+            return token
+
+    def include(self, path: Word) -> None:
+        """Continues with the tokens of a file; called when the line of the include statement is finished."""
+        where = self._files.resolve(path.text)
+        if any(lexer.source.name == str(where) for lexer in self._lexers):
+            self.diagnostics.error(path.span, f"failed to include file {path.text}: it includes itself")
+            return
+        if len(self._lexers) > INCLUDE_LIMIT:
+            self.diagnostics.error(path.span, f"failed to include file {path.text}: nested too deeply")
+            return
+        got = self._files.read(where)
+        if isinstance(got, Unreadable):
+            self.diagnostics.error(path.span, f"failed to include file {path.text}: {got.reason}")
+            return
+        if got.bad_byte is not None:
+            bad = got.bad_byte
+            self.diagnostics.error(Span(got.source, bad.line, bad.column, 1), f"syntax error: {bad.reason}")
+        self._lexers.append(Lexer(got.source, self.macros, self.diagnostics))
+
+    # Questions that take the token where the answer is yes.
+
+    def take_keyword(self, *keywords: str) -> Token | None:
+        """The next token if it is one of the keywords."""
+        token = self.peek()
+        return self.next() if token.kind is TokenKind.KEYWORD and token.text in keywords else None
+
+    def take_symbol(self, *symbols: str) -> Token | None:
+        """The next token if it is one of the symbols."""
+        token = self.peek()
+        return self.next() if token.kind in (TokenKind.SYMBOL, TokenKind.ARROW) and token.text in symbols else None
+
+    def take_word(self) -> Word | None:
+        """The next token if it is a word or a quoted string."""
+        token = self.peek()
+        if token.kind is not TokenKind.WORD:
+            return None
+        self.next()
+        return Word(token.text, token.span)
+
+    def take_number(self) -> Number | None:
+        """The next token if it is a number."""
+        token = self.peek()
+        if token.kind is not TokenKind.NUMBER:
+            return None
+        self.next()
+        return Number(int(token.text), token.span)
+
+    def is_at_line_end(self) -> bool:
+        """Whether the statement ends here."""
+        return self.peek().kind in (TokenKind.NEWLINE, TokenKind.END)
+
+    def skip_statement(self) -> None:
+        """On to the end of the statement that could not be read; its newline stays.
+
+        Inside braces that is after the closing one. Where that is missing, a blank line or the beginning of another statement ends it
+        too, so that one forgotten brace does not hide every other error of the file.
+        """
+        while True:
+            token = self.peek()
+            if token.kind is TokenKind.END:
+                break
+            if token.kind is TokenKind.NEWLINE:
+                if self._open_braces <= 0:
+                    break
+                self.next()
+                following = self.peek()
+                if following.kind is TokenKind.NEWLINE or (
+                    following.kind is TokenKind.KEYWORD and following.text in STATEMENT_KEYWORDS
+                ):
+                    self._put_back_newline(token)
+                    break
+                continue
+            self.next()
+        self._open_braces = 0
+
+    def _put_back_newline(self, newline: Token) -> None:
+        assert self._ahead is not None
+        self._behind, self._ahead = self._ahead, newline
+
+    # Demands.
+
+    def expect_keyword(self, keywords: Sequence[str], what: str) -> Token:
+        """One of the keywords, or fail."""
+        return self.take_keyword(*keywords) or self.fail(what, keywords)
+
+    def expect_symbol(self, symbol: str, what: str) -> Token:
+        """The symbol, or fail."""
+        return self.take_symbol(symbol) or self.fail(what)
+
+    def expect_word(self, what: str) -> Word:
+        """A word or string, or fail; says so where a keyword or number only lacks its quotes."""
+        return self.take_word() or self.fail(what, needs_word=True)
+
+    def expect_number(self, what: str) -> Number:
+        """A number, or fail."""
+        return self.take_number() or self.fail(what)
+
+    def fail(self, expected: str, candidates: Iterable[str] = (), *, needs_word: bool = False) -> NoReturn:
+        """Reports that something else stands where `expected` should, and unwinds."""
+        token = self.peek()
+        if token.kind is TokenKind.FAULT:  # the lexer has said why
+            raise Unparsable
+        hint = did_you_mean(token.text, candidates) if token.kind in (TokenKind.WORD, TokenKind.KEYWORD) else ""
+        if needs_word and token.kind in (TokenKind.KEYWORD, TokenKind.NUMBER):
+            hint = f'to use it as a string, quote it: "{token.text}"'
+        elif needs_word and token.kind is TokenKind.SYMBOL and token.text in "/@~*-%|":
+            hint = f'a string that begins with {token.text} must be quoted'
+        self.diagnostics.error(token.span, f"syntax error: expected {expected}, found {token.shown}", hint)
+        raise Unparsable
+
+    def fail_at(self, span: Span, message: str, hint: str = "") -> NoReturn:
+        """Reports a syntax error in words of its own, and unwinds."""
+        self.diagnostics.error(span, f"syntax error: {message}", hint)
+        raise Unparsable

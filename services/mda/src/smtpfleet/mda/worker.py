@@ -1,0 +1,178 @@
+"""Leased work turned into outcomes: ask, load, deliver, report, in pieces that fit in memory.
+
+One request is parked with the scheduler while fewer than two leases are in hand, so the next batch loads while the last one's files are
+flushed. A lease's users are delivered side by side (sessions.py). What is not begun when we drain goes back untried. Never touches a
+file. OpenSMTPD: mda.c, IMSG_QUEUE_DELIVER to IMSG_MDA_DELIVERY_*.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from smtpfleet.contracts.commands import BATCH_BYTES, CLAIM_BATCH, LoadedMessage
+from smtpfleet.contracts.envelope import LOCAL_AGENT, Envelope, LocalDispatcher
+from smtpfleet.contracts.outcome import OutcomeKind
+from smtpfleet.mail.tables import Tables
+from smtpfleet.mda.attempt import Attempt, tempfailed
+from smtpfleet.mda.delivery import Delivery, new_delivery
+from smtpfleet.mda.sessions import Sessions
+from smtpfleet.mda.users import find_user
+from smtpfleet.runtime import metrics
+from smtpfleet.runtime.maillog import MailLog, quote
+from smtpfleet.runtime.work import Lease, WorkClient
+
+LEASES = 2
+"""Leases in work: one delivers while the next is loaded. Measured: a third adds nothing, and it would be taken from other workers."""
+PARKED_MS = 2000
+"""How long a request is parked. Short, because a drain waits for it: a lease granted to a request we gave up would have to run out."""
+REPORT_S = 0.1
+"""Outcomes wait at most this long for slower deliveries of the same piece. Chosen: well below a lease, well above a flush."""
+
+RESULTS = {
+    OutcomeKind.DELIVERED: "Ok",
+    OutcomeKind.TEMPFAIL: "TempFail",
+    OutcomeKind.PERMFAIL: "PermFail",
+    OutcomeKind.LOOP: "Loop",
+}
+"""Words of the log line (OpenSMTPD mda.c, mda_log)."""
+
+_deliveries = metrics.counter("mda_deliveries", "Delivery attempts by outcome", ("kind",))
+_by_kind = {kind: _deliveries.labels(kind.value) for kind in OutcomeKind}
+_delay = metrics.histogram("mda_delay_seconds", "From accepted to delivered, by the clocks of store and mda")
+
+Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
+"""Runs a supervised task under a name."""
+
+
+class Worker:
+    """The worker of one mda process."""
+
+    def __init__(
+        self, client: WorkClient, sessions: Sessions, tables: Callable[[], Tables], log: MailLog, spawn: Spawn
+    ) -> None:
+        self._client = client
+        self._sessions = sessions
+        self._tables = tables
+        self._log = log
+        self._spawn = spawn
+        self._own_uid = os.geteuid()
+        self._slots = asyncio.Semaphore(LEASES)
+        self._working: set[asyncio.Task[None]] = set()
+        self._asking: asyncio.Task[None] | None = None
+        self._is_draining = False
+
+    def start(self) -> None:
+        """Begins to ask for work."""
+        self._asking = self._spawn(self._ask(), "ask for work")
+
+    async def drain(self) -> None:
+        """Returns when no delivery is in hand; what was not begun is released."""
+        self._is_draining = True
+        if self._asking is not None:
+            await asyncio.wait({self._asking})
+        if self._working:
+            await asyncio.wait(self._working)
+
+    async def _ask(self) -> None:
+        while not self._is_draining:
+            async with self._slots:
+                if self._is_draining:
+                    return
+                lease = await self._client.next_work(batch=CLAIM_BATCH, wait_ms=PARKED_MS)
+            if lease is not None:
+                await self._slots.acquire()  # the one just left: nobody else takes any
+                task = self._spawn(self._work(lease), f"lease {lease.number}")
+                self._working.add(task)
+                task.add_done_callback(self._working.discard)
+
+    async def _work(self, lease: Lease) -> None:
+        try:
+            await self._work_in_pieces(lease)
+            if not lease.is_finished:
+                await lease.release()
+        finally:
+            self._slots.release()
+
+    async def _work_in_pieces(self, lease: Lease) -> None:
+        piece: list[LoadedMessage] = []
+        piece_bytes = 0
+        async for message in lease.load(lease.evpids):
+            piece.append(message)
+            piece_bytes += len(message.content)
+            if piece_bytes >= BATCH_BYTES:
+                await self._deliver(lease, piece)
+                piece, piece_bytes = [], 0
+            if self._is_draining:
+                return
+        await self._deliver(lease, piece)
+
+    async def _deliver(self, lease: Lease, messages: list[LoadedMessage]) -> None:
+        """Delivers and reports. Does nothing where we drain or the lease is lost."""
+        if not messages or self._is_draining or lease.is_lost:
+            return
+        envelopes: dict[str, Envelope] = {}
+        deliveries: list[Delivery] = []
+        attempts: list[Attempt] = []
+        tables = self._tables()
+        for message in messages:
+            for envelope in message.envelopes:
+                envelopes[envelope.evpid] = envelope
+                match self._prepare(tables, message, envelope):
+                    case Delivery() as delivery:
+                        deliveries.append(delivery)
+                    case failed:
+                        attempts.append(failed)
+        batch = self._sessions.submit(deliveries)
+        while not batch.is_done:
+            attempts += await batch.wait(REPORT_S)
+            await self._report(lease, attempts, envelopes)
+            attempts = []
+        await self._report(lease, attempts, envelopes)
+
+    def _prepare(self, tables: Tables, message: LoadedMessage, envelope: Envelope) -> Delivery | Attempt:
+        dispatcher = envelope.dispatcher
+        if not isinstance(dispatcher, LocalDispatcher) or dispatcher.method != "maildir":
+            method = dispatcher.method if isinstance(dispatcher, LocalDispatcher) else "relay"
+            return tempfailed(envelope.evpid, f"this version of mda does not deliver by {method}")
+        user = find_user(tables, dispatcher, envelope.evpid, own_uid=self._own_uid)
+        return user if isinstance(user, Attempt) else new_delivery(message, envelope, dispatcher, user)
+
+    async def _report(self, lease: Lease, attempts: list[Attempt], envelopes: dict[str, Envelope]) -> None:
+        if not attempts:
+            return
+        now_s = time.time()
+        for attempt in attempts:
+            envelope = envelopes[attempt.evpid]
+            delay_s = max(0.0, now_s - envelope.created_at_ms / 1000)
+            _by_kind[attempt.kind].inc()
+            if attempt.kind is OutcomeKind.DELIVERED:
+                _delay.observe(delay_s)
+            self._log.line(delivery_line(envelope, attempt, delay_s))
+        await lease.report([attempt.outcome for attempt in attempts])
+
+
+def delivery_line(envelope: Envelope, attempt: Attempt, delay_s: float) -> str:
+    """The fact in OpenSMTPD's form. Addresses come from peers, so they are quoted as maillog does."""
+    dispatcher = envelope.dispatcher
+    user, method = (
+        (dispatcher.user, dispatcher.method) if isinstance(dispatcher, LocalDispatcher) else ("", LOCAL_AGENT)
+    )
+    line = (
+        f"{attempt.evpid} mda delivery from={quote(f'<{envelope.sender}>')} to={quote(f'<{envelope.dest}>')} "
+        f"rcpt={quote(f'<{envelope.rcpt}>')} user={quote(user)} method={method} delay={duration_text(delay_s)} "
+        f'result="{RESULTS[attempt.kind]}" stat="{attempt.status.text}"'
+    )
+    return f"{line} detail={quote(attempt.detail)}" if attempt.detail else line
+
+
+def duration_text(seconds: float) -> str:
+    """`3s`, `2m5s`, `1d2h3m4s` (OpenSMTPD duration_to_text)."""
+    left = int(seconds)
+    text = ""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        count, left = divmod(left, length)
+        if count:
+            text += f"{count}{unit}"
+    return f"{text}{left}s" if left or not text else text

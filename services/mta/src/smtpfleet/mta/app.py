@@ -1,0 +1,45 @@
+"""Composition root of mta: builds the resolver, the routes, the worker, and starts it.
+
+No subject is consumed: mta only asks (scheduler.work.next, queue.envelope.load) and reports.
+"""
+
+from smtpfleet.mta.connector import Outbound
+from smtpfleet.mta.route import RouteTable
+from smtpfleet.mta.settings import MtaSettings
+from smtpfleet.mta.tls import TlsContexts
+from smtpfleet.mta.worker import Worker
+from smtpfleet.runtime.resolver import BadNameservers, Resolver
+from smtpfleet.runtime.role import Role
+from smtpfleet.runtime.settings import BadSettings
+from smtpfleet.runtime.work import WorkClient
+
+
+class MtaApp:
+    """The mta role."""
+
+    def __init__(self, role: Role, settings: MtaSettings) -> None:
+        nameservers = tuple(text.strip() for text in settings.nameservers.split(",") if text.strip())
+        try:
+            resolver = Resolver(nameservers, timeout_s=settings.dns_timeout_s)
+        except BadNameservers as error:
+            raise BadSettings(f"SMTPFLEET_NAMESERVERS: {error}") from None
+        self._role = role
+        outbound = Outbound(
+            work=WorkClient(role, "mta"),
+            log=role.log,
+            snapshot=role.snapshot,
+            settings=settings,
+            resolver=resolver,
+            routes=RouteTable(settings.route_penalty_s),
+            tls=TlsContexts(settings.tls_ca_file),
+        )
+        self._worker = Worker(outbound, settings.max_sessions)
+
+    async def start(self) -> None:
+        """Begins to ask for work; there may be none to ask of yet, which is no reason to wait."""
+        await self._role.snapshot.wait_first()
+        self._role.spawn(self._worker.run(), name="worker")
+
+    async def drain(self) -> None:
+        """Finishes what is in hand."""
+        await self._worker.drain()

@@ -1,0 +1,83 @@
+"""smtp-in put together: bus, gate, committer, journal, server, listeners; and how it starts and drains.
+
+The composition root; decides nothing else. It serves no request, so there is no handlers module: its input is the port. Built and run by
+runtime.role.
+"""
+
+import asyncio
+import time
+
+from smtpfleet.contracts.configuration import Configuration
+from smtpfleet.contracts.subjects import EVENT_MESSAGE_ACCEPTED
+from smtpfleet.runtime import metrics
+from smtpfleet.runtime.role import Role
+from smtpfleet.smtp_in.committer import Committer
+from smtpfleet.smtp_in.gate import Gate
+from smtpfleet.smtp_in.journal import FactLog
+from smtpfleet.smtp_in.listener import Listeners
+from smtpfleet.smtp_in.server import Connection, Server
+from smtpfleet.smtp_in.settings import SmtpInSettings
+
+LISTEN_AGAIN_S = 2.0
+"""How often an address that could not be bound is tried again; chosen."""
+DRAIN_MARGIN_S = 1.0
+"""What drain leaves of drain_s for closing the bus in order; chosen."""
+
+_open_sessions = metrics.gauge("smtp_sessions_open", "Sessions open now")
+
+
+class SmtpIn:
+    """The role."""
+
+    def __init__(self, role: Role, settings: SmtpInSettings) -> None:
+        self._role = role
+        self._settings = settings
+        self._gate = Gate(lambda: role.bus.is_connected, asyncio.get_running_loop().time)
+        self._journal = FactLog(
+            role.log, lambda accepted: role.bus.publish(EVENT_MESSAGE_ACCEPTED, accepted), time.time
+        )
+        self._committer = Committer(role.bus, self._gate, role.spawn, self._journal.publish_accepted)
+        self.server = Server(
+            committer=self._committer, gate=self._gate, journal=self._journal, max_sessions=settings.max_sessions
+        )
+        self.listeners = Listeners(role.log, lambda entrance: Connection(self.server, entrance))
+        self._has_changed = asyncio.Event()
+        self._has_listened = asyncio.Event()
+
+    async def start(self) -> None:
+        """Waits for the first snapshot, then listens."""
+        role = self._role
+        _open_sessions.set_function(lambda: len(self.server.connections))
+        role.ready_when("listeners", lambda: self._has_listened.is_set() and not self.listeners.missing)
+        role.snapshot.on_change(self._on_snapshot)
+        self._following = role.spawn(self._follow_snapshots(), name="listeners")
+        role.spawn(self.server.sweep(), name="sweep")
+        await self._has_listened.wait()
+
+    def _on_snapshot(self, configuration: Configuration) -> None:
+        self._has_changed.set()
+
+    async def _follow_snapshots(self) -> None:
+        await self._has_changed.wait()
+        while True:
+            self._has_changed.clear()
+            await self.listeners.apply(self._role.snapshot.current, self._role.snapshot.tables)
+            self._has_listened.set()
+            try:
+                async with asyncio.timeout(LISTEN_AGAIN_S if self.listeners.missing else None):
+                    await self._has_changed.wait()
+            except TimeoutError:
+                continue
+
+    async def drain(self) -> None:
+        """Accepts no more, dismisses who is idle, lets messages on their way end; what lasts too long is cut."""
+        self._following.cancel()
+        self.listeners.close()
+        try:
+            async with asyncio.timeout(max(0.0, self._settings.drain_s - DRAIN_MARGIN_S)):
+                await self.server.drain()
+        except TimeoutError:
+            self._role.log.warning("sessions cut off at drain", sessions=len(self.server.connections))
+            self.server.abort()
+        while not self._committer.is_idle:  # verdicts of peers that have left already; bounded by drain_s
+            await asyncio.sleep(0.05)
