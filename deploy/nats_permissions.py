@@ -43,7 +43,7 @@ http: "127.0.0.1:8222"
 max_payload: 8MB
 
 jetstream {
-  store_dir: "/data/jetstream"
+  store_dir: "/data"
   # streams count with their max_bytes: the event stream's 256 MiB and the small configuration bucket
   max_file_store: 1GB
   max_memory_store: 64MB

@@ -93,7 +93,8 @@ class Resolver:
         if name.lower() == "localhost":  # RFC 6761 §6.3: never asked
             return ["127.0.0.1", "::1"]
         if self._is_system and "." not in name:
-            return await self._once("host", name, lambda: self._ask_system(name))
+            hosts: list[str] = await self._once("host", name, lambda: self._ask_system(name))
+            return hosts
         results = await asyncio.gather(
             self._once("A", name, lambda: self._ask("A", name, _read_address)),
             self._once("AAAA", name, lambda: self._ask("AAAA", name, _read_address)),
@@ -162,7 +163,8 @@ class Resolver:
         try:
             answer = await self._asker.resolve(qname, kind, raise_on_no_answer=False, search=False)
         except dns.resolver.NXDOMAIN as error:
-            return self._made(None, _negative_ttl_s(error.response(qname)), DnsNoSuchDomain)
+            response: dns.message.QueryMessage = error.response(qname)  # type: ignore[no-untyped-call]
+            return self._made(None, _negative_ttl_s(response), DnsNoSuchDomain)
         except (dns.exception.DNSException, OSError):
             # NoNameservers (SERVFAIL, REFUSED, garbage), LifetimeTimeout, YXDOMAIN, network errors: nobody could say.
             return _Kept(0.0, None, DnsTemporary)
@@ -200,8 +202,10 @@ def _nameserver(text: str) -> dns.nameserver.Nameserver:
     """`192.0.2.1`, `192.0.2.1:5353`, `2001:db8::1`, `[2001:db8::1]:5353`."""
     address, port = text, "53"
     if text.startswith("["):
-        address, _, rest = text[1:].partition("]")
-        port = rest.removeprefix(":") or port
+        address, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise BadNameservers(f"{text!r}: expected [ADDRESS]:PORT of a DNS server")
+        port = rest[1:] or port
     elif text.count(":") == 1:
         address, _, port = text.partition(":")
     try:

@@ -5,6 +5,7 @@ through directory descriptors without following links. Blocking: called from thr
 delivery_maildir.c, which flushes no directory.
 """
 
+import contextlib
 import itertools
 import os
 import secrets
@@ -25,7 +26,7 @@ KNOWN_LIMIT = 100_000
 CLOCK_SKEW_S = 60
 """How far the clocks of store and file server may be apart. Chosen: hosts with NTP are within one."""
 REDELIVERY_AGE_S = 5
-"""Younger envelopes cannot have been with another worker: a lease lasts longer (scheduler, 15 s)."""
+"""Younger envelopes cannot have been with another worker: that takes a lease that ran out, and leases are longer."""
 MOVED_LIMIT = 50_000
 """Entries of cur/ looked at for a moved copy, about 30 ms; beyond it a redelivery may double. Chosen, no source."""
 
@@ -156,10 +157,8 @@ def _open_part(name: str, root: int) -> int:
     try:
         return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
     except FileNotFoundError:
-        try:
+        with contextlib.suppress(FileExistsError):  # another thread or worker was quicker
             os.mkdir(name, 0o700, dir_fd=root)
-        except FileExistsError:
-            pass  # another thread or worker was quicker
         os.fsync(root)
         return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
 

@@ -24,7 +24,7 @@ from smtpfleet.runtime.maillog import MailLog, quote
 from smtpfleet.runtime.work import Lease, WorkClient
 
 LEASES = 2
-"""Leases in work: one delivers while the next is loaded. Measured: a third adds nothing, and it would be taken from other workers."""
+"""Leases in work: one delivers while the next is loaded. Chosen: a third would only be taken from other workers."""
 PARKED_MS = 2000
 """How long a request is parked. Short, because a drain waits for it: a lease granted to a request we gave up would have to run out."""
 REPORT_S = 0.1
@@ -77,15 +77,14 @@ class Worker:
 
     async def _ask(self) -> None:
         while not self._is_draining:
-            async with self._slots:
-                if self._is_draining:
-                    return
-                lease = await self._client.next_work(batch=CLAIM_BATCH, wait_ms=PARKED_MS)
-            if lease is not None:
-                await self._slots.acquire()  # the one just left: nobody else takes any
-                task = self._spawn(self._work(lease), f"lease {lease.number}")
-                self._working.add(task)
-                task.add_done_callback(self._working.discard)
+            await self._slots.acquire()
+            lease = None if self._is_draining else await self._client.next_work(batch=CLAIM_BATCH, wait_ms=PARKED_MS)
+            if lease is None:
+                self._slots.release()
+                continue
+            task = self._spawn(self._work(lease), f"lease {lease.number}")
+            self._working.add(task)
+            task.add_done_callback(self._working.discard)
 
     async def _work(self, lease: Lease) -> None:
         try:

@@ -3,6 +3,8 @@
 No subject is consumed: mta only asks (scheduler.work.next, queue.envelope.load) and reports.
 """
 
+import asyncio
+
 from smtpfleet.mta.connector import Outbound
 from smtpfleet.mta.route import RouteTable
 from smtpfleet.mta.settings import MtaSettings
@@ -37,7 +39,9 @@ class MtaApp:
 
     async def start(self) -> None:
         """Begins to ask for work; there may be none to ask of yet, which is no reason to wait."""
-        await self._role.snapshot.wait_first()
+        arrived = asyncio.Event()
+        self._role.snapshot.on_change(lambda _: arrived.set())
+        await arrived.wait()
         self._role.spawn(self._worker.run(), name="worker")
 
     async def drain(self) -> None:

@@ -61,7 +61,6 @@ class Outbound:
     resolver: Resolver
     routes: RouteTable
     tls: TlsContexts
-    spawn: Spawn
     sources: SourcePicker = field(default_factory=SourcePicker)
     timeouts: Timeouts = field(default_factory=Timeouts)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
@@ -70,10 +69,11 @@ class Outbound:
 class Connector:
     """One relay, one permit, at most one session at a time."""
 
-    def __init__(self, outbound: Outbound, relay: str, holder: str) -> None:
+    def __init__(self, outbound: Outbound, relay: str, holder: str, spawn: Spawn) -> None:
         self._out = outbound
         self._relay = relay
         self._holder = holder
+        self._spawn = spawn
         self._session: Session | None = None
         self._walk: HostWalk | None = None
         self._failure: Status | None = None
@@ -116,7 +116,7 @@ class Connector:
         started_at = time.monotonic()
         out = self._out
         self._failure = None
-        report = DeliveryReport(lease, out.log, out.spawn)
+        report = DeliveryReport(lease, out.log, self._spawn)
         tasks = self._tasks(lease, report)
         task = await anext(tasks, None)
         count = 0
@@ -286,4 +286,4 @@ class Connector:
         session, self._session = self._session, None
         if session is not None:
             _open_sessions.dec()
-            self._out.spawn(session.close())
+            self._spawn(session.close())

@@ -27,6 +27,7 @@ class Worker:
         self._connectors: set[asyncio.Task[None]] = set()
         self._side_tasks: set[asyncio.Task[None]] = set()
         self._stopped = asyncio.Event()
+        self._stopped.set()  # until run() is called there is nothing to stop
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -51,6 +52,7 @@ class Worker:
 
     async def run(self) -> None:
         """For the life of the role; raises what a connector raised, which is a bug and ends the process."""
+        self._stopped.clear()
         asking = asyncio.ensure_future(self._ask())
         try:
             await asyncio.wait({asking, self._failed}, return_when=asyncio.FIRST_COMPLETED)
@@ -65,6 +67,8 @@ class Worker:
         out = self._out
         while not out.draining.is_set():
             await self._slots.acquire()
+            if out.draining.is_set():
+                return
             holder = f"{out.work.replica}:{next(self._holders)}"
             lease = await out.work.next_work(batch=FIRST_BATCH, wait_ms=PARK_MS, permit=holder)
             if lease is None:
@@ -74,7 +78,7 @@ class Worker:
             else:
                 relay = lease.items[0].relay
                 out.work.hold_permit(relay, holder)
-                connector = self._start(Connector(out, relay, holder).run(lease), self._connectors)
+                connector = self._start(Connector(out, relay, holder, self.spawn).run(lease), self._connectors)
                 connector.add_done_callback(lambda _: self._slots.release())
 
     async def _give_back(self, lease: Lease, holder: str) -> None:

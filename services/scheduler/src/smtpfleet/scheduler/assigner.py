@@ -88,15 +88,16 @@ class Assigner:
     def close(self) -> None:
         """Answers everyone parked with nothing: they ask another replica."""
         self._is_closing = True
+        self._wake.set()
         for line in (self._anyone, *self._sessions.values()):
             for parked in line:
                 if not parked.answer.done():
                     parked.answer.set_result(NO_WORK)
 
     async def run(self) -> None:
-        """Runs for the life of the process."""
+        """Runs until it is closed."""
         wait_s = SWEEP_S
-        while True:
+        while not self._is_closing:
             try:
                 async with asyncio.timeout(wait_s):
                     await self._wake.wait()

@@ -41,6 +41,7 @@ class SmtpIn:
             committer=self._committer, gate=self._gate, journal=self._journal, max_sessions=settings.max_sessions
         )
         self.listeners = Listeners(role.log, lambda entrance: Connection(self.server, entrance))
+        self._following: asyncio.Task[None] | None = None
         self._has_changed = asyncio.Event()
         self._has_listened = asyncio.Event()
 
@@ -71,7 +72,8 @@ class SmtpIn:
 
     async def drain(self) -> None:
         """Accepts no more, dismisses who is idle, lets messages on their way end; what lasts too long is cut."""
-        self._following.cancel()
+        if self._following is not None:
+            self._following.cancel()
         self.listeners.close()
         try:
             async with asyncio.timeout(max(0.0, self._settings.drain_s - DRAIN_MARGIN_S)):
@@ -79,5 +81,4 @@ class SmtpIn:
         except TimeoutError:
             self._role.log.warning("sessions cut off at drain", sessions=len(self.server.connections))
             self.server.abort()
-        while not self._committer.is_idle:  # verdicts of peers that have left already; bounded by drain_s
-            await asyncio.sleep(0.05)
+        await self._committer.settle()

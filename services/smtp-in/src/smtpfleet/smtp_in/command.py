@@ -32,6 +32,9 @@ class Command(StrEnum):
     EXPN = "EXPN"
     UNKNOWN = "UNKNOWN"
 
+    # Enum's own hash is a Python function, and every command is looked up in a table.
+    __hash__ = str.__hash__
+
 
 def parse_line(line: bytes) -> tuple[bytes, bytes] | Status:
     """(verb in capitals, argument) of one line that ends in LF, or the refusal of it."""

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 from aiosmtpd.smtp import SMTP
 
@@ -111,7 +112,7 @@ class Connection(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greets, or turns away."""
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only
         self.transport = transport
         server = self._server
         if len(server.connections) >= server.max_sessions or server.is_draining:

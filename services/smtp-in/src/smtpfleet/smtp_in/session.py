@@ -64,6 +64,9 @@ class State(Enum):
     AWAITING_QUEUE_COMMIT = auto()
     CLOSING = auto()
 
+    # Members are compared by identity already; Enum's own hash is a Python function, called for every state change.
+    __hash__ = object.__hash__
+
 
 COMMAND_STATES = frozenset({State.INIT, State.SETUP, State.TRANSACTION})
 Request = CommitMessage | AppendContent | DropContent

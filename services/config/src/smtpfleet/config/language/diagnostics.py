@@ -52,7 +52,9 @@ class Diagnostic:
         padding = "".join(char if char == "\t" else " " for char in source_line[: span.column - 1])
         room = max(1, len(source_line) - span.column + 1)
         caret = "^" + "~" * (min(span.length, room) - 1)
-        shown = [self.headline, f"    {source_line}", f"    {padding}{caret}"]
+        shown = [self.headline]
+        if source_line:  # empty where the file is, or could not be read
+            shown += [f"    {source_line}", f"    {padding}{caret}"]
         if span.expansion:
             shown.append(f"    where {printable(span.expansion)}")
         if self.hint:

@@ -140,7 +140,9 @@ class Lexer:
             if got.char == "\r" and not self._has_told_of_return:
                 self._has_told_of_return = True  # once for the whole file: every line would say the same
                 self._diagnostics.error(
-                    self._span(got, got), "syntax error: carriage return", "the file has Windows line ends; save it with LF"
+                    self._span(got, got),
+                    "syntax error: carriage return",
+                    "the file has Windows line ends; save it with LF",
                 )
             if got.char not in (" ", "\t", "\r"):
                 return got

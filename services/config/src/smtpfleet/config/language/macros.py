@@ -49,3 +49,8 @@ def parse_definitions(definitions: Iterable[str]) -> dict[str, str]:
             raise BadMacro(f"could not parse macro definition {definition!r}: expected name=value")
         macros[name] = value
     return macros
+
+
+def split_definitions(text: str) -> list[str]:
+    """The definitions in `name=value,name=value`; a value with a comma in it needs -D or the file."""
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -67,7 +67,9 @@ def _parse_decision(tokens: TokenStream, opening: Token) -> Decision:
             argument = tokens.expect_word("a tag")
         case "from" | "for":
             choices = _FROM if opening.text == "from" else _FOR
-            chosen = tokens.expect_keyword(choices, f'{choices[0]}, {choices[1]} or {choices[2]} after "{opening.text}"')
+            chosen = tokens.expect_keyword(
+                choices, f'{choices[0]}, {choices[1]} or {choices[2]} after "{opening.text}"'
+            )
             choice = chosen.text
             span = span_from(opening.span, chosen.span)
             if choice in ("source", "domain"):
@@ -120,7 +122,11 @@ def _fail_after_rule(tokens: TokenStream, *, is_accept: bool) -> NoReturn:
         order = "conditions (tagged, from, for, sender, recipient), then userbase, alias or virtual, then the action, then expire"
         tokens.fail_at(token.span, f'"{word}" is out of place', f"the order is: {order}")
     if word in _DIRECT_OPTIONS:
-        tokens.fail_at(token.span, f'"{word}" does not belong to relay via', "the scheme of the URL says how, as in tls://host")
+        tokens.fail_at(
+            token.span, f'"{word}" does not belong to relay via', "the scheme of the URL says how, as in tls://host"
+        )
     if word in _VIA_OPTIONS:
-        tokens.fail_at(token.span, f'"{word}" is out of place', 'auth and verify belong to "relay via URL"; "tls verify" to relay')
+        tokens.fail_at(
+            token.span, f'"{word}" is out of place', 'auth and verify belong to "relay via URL"; "tls verify" to relay'
+        )
     tokens.fail("the end of the line", (*known, *_COMMON_OPTIONS, *_DIRECT_OPTIONS, *_VIA_OPTIONS))

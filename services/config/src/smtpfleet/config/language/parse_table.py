@@ -67,7 +67,9 @@ def _take_arrow(tokens: TokenStream) -> bool:
 
 def _parse_element(tokens: TokenStream) -> Word:
     if tokens.peek().kind is TokenKind.NEWLINE:
-        tokens.fail_at(tokens.peek().span, "expected an element of the table, found the end of the line", _LINE_ENDS_HINT)
+        tokens.fail_at(
+            tokens.peek().span, "expected an element of the table, found the end of the line", _LINE_ENDS_HINT
+        )
     return tokens.expect_word("an element of the table")
 
 

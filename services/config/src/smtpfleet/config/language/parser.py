@@ -5,6 +5,7 @@ effects beyond diagnostics and the stamps of files read. Called by compilation.p
 """
 
 from collections.abc import Callable
+from typing import NoReturn
 
 from smtpfleet.config.language.diagnostics import Diagnostics, did_you_mean
 from smtpfleet.config.language.files import ConfigFiles, ReadFile
@@ -84,21 +85,30 @@ def _parse_line(tokens: TokenStream, statements: list[Statement]) -> None:
         _parse_macro(tokens, name)
         _expect_line_end(tokens)
         return
-    tokens.fail("a statement", STATEMENT_KEYWORDS)
+    _fail_to_begin(tokens, token.span, token.shown, token.text)
+
+
+def _fail_to_begin(tokens: TokenStream, span: Span, shown: str, text: str) -> NoReturn:
+    """Nothing begins like this."""
+    if tokens.peek().kind is TokenKind.FAULT:
+        raise Unparsable
+    if text in _LATER_STATEMENTS:
+        hint = "this looks like the form of OpenSMTPD 6.4 and later, which is not supported yet; write accept and reject rules"
+    elif text == "hostname":
+        hint = "the server name is the first line of /etc/mail/mailname, or SMTPFLEET_SERVER_NAME"
+    else:
+        hint = did_you_mean(text, STATEMENT_KEYWORDS)
+    tokens.fail_at(span, f"expected a statement or a macro assignment, found {shown}", hint)
 
 
 def _parse_macro(tokens: TokenStream, name: Word) -> None:
     if not tokens.take_symbol("="):
-        if name.text in _LATER_STATEMENTS:
-            hint = "this looks like the form of OpenSMTPD 6.4 and later, which is not supported yet; write accept and reject rules"
-        elif name.text == "hostname":
-            hint = "the server name is the first line of /etc/mail/mailname, or SMTPFLEET_SERVER_NAME"
-        else:
-            hint = did_you_mean(name.text, STATEMENT_KEYWORDS)
-        tokens.fail_at(name.span, f'expected a statement or a macro assignment, found "{name.text}"', hint)
+        _fail_to_begin(tokens, name.span, f'"{name.text}"', name.text)
     value = tokens.expect_word("the value of a macro")
     if not is_usable_name(name.text):
-        tokens.diagnostics.warning(name.span, f'macro "{name.text}" can never be used', "names are letters, digits and _")
+        tokens.diagnostics.warning(
+            name.span, f'macro "{name.text}" can never be used', "names are letters, digits and _"
+        )
     tokens.macros.define(name.text, value.text)
 
 

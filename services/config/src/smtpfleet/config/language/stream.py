@@ -168,7 +168,7 @@ class TokenStream:
         if needs_word and token.kind in (TokenKind.KEYWORD, TokenKind.NUMBER):
             hint = f'to use it as a string, quote it: "{token.text}"'
         elif needs_word and token.kind is TokenKind.SYMBOL and token.text in "/@~*-%|":
-            hint = f'a string that begins with {token.text} must be quoted'
+            hint = f"a string that begins with {token.text} must be quoted"
         self.diagnostics.error(token.span, f"syntax error: expected {expected}, found {token.shown}", hint)
         raise Unparsable
 

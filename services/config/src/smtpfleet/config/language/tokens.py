@@ -48,14 +48,13 @@ class Token:
                 return f'"{self.text}"'
 
 
-KEYWORDS_5_4 = frozenset(
-    """
+_RESERVED_5_4 = """
     accept alias any as auth auth-optional backup bounce-warn ca certificate compression deliver dhparams domain encryption expire
     filter filterchain for forward-only from hostname hostnames include inet4 inet6 key limit listen lmtp local maildir mask-source
     max-message-size max-mta-deferred mbox mda mta on pki port queue recipient reject relay scheduler secure sender smtps source table
     tag tagged tls tls-require to userbase verify via virtual
-    """.split()
-)
+"""
+KEYWORDS_5_4 = frozenset(_RESERVED_5_4.split())
 
 STATEMENT_KEYWORDS = (
     "accept", "reject", "listen", "table", "include", "expire", "bounce-warn", "max-message-size", "max-mta-deferred", "limit",

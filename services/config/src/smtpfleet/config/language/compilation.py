@@ -1,0 +1,68 @@
+"""The way into the language: a file to a configuration or to what is wrong with it.
+
+Ties files, parser and compiler together for the service and the command line, and knows how large a snapshot may be. Reads files and
+asks the system for its name and addresses, so it may wait: call it off the event loop. OpenSMTPD: parse_config (parse.y).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from smtpfleet.config.language.compiler import compile_tree
+from smtpfleet.config.language.diagnostics import Diagnostic, Diagnostics, Severity
+from smtpfleet.config.language.files import ConfigFiles, Stamp, Unreadable
+from smtpfleet.config.language.host import Host
+from smtpfleet.config.language.macros import Macros
+from smtpfleet.config.language.parser import parse
+from smtpfleet.config.language.source import SourceText, Span
+from smtpfleet.contracts import wire
+from smtpfleet.contracts.configuration import Configuration
+
+SNAPSHOT_LIMIT_BYTES = 7 * 1024 * 1024
+"""A snapshot is one message on the bus, which carries 8 MiB (deploy/etc/nats.conf); the rest is room for headers and growth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """configuration: without version, None where there are errors. stamps: every file read or looked for, as it was then."""
+
+    configuration: Configuration | None
+    diagnostics: tuple[Diagnostic, ...]
+    stamps: dict[Path, Stamp | None]
+
+    @property
+    def error_count(self) -> int:
+        """How many errors."""
+        return sum(item.severity is Severity.ERROR for item in self.diagnostics)
+
+    @property
+    def warning_count(self) -> int:
+        """How many warnings."""
+        return len(self.diagnostics) - self.error_count
+
+    def render(self) -> str:
+        """All diagnostics as the operator reads them."""
+        return "".join(item.render() for item in self.diagnostics)
+
+
+def compile_file(main: Path, host: Host, *, root: str = "", macros: Mapping[str, str] | None = None) -> Compilation:
+    """Compiles a file with everything it includes and every table file it names."""
+    files = ConfigFiles(main, root)
+    diagnostics = Diagnostics()
+    configuration = None
+    got = files.read(main)
+    if isinstance(got, Unreadable):
+        diagnostics.error(_nowhere(main), f"cannot read the configuration: {got.reason}")
+    else:
+        tree = parse(got, files, Macros(macros or {}), diagnostics)
+        configuration = compile_tree(tree, host, files, diagnostics)
+        if configuration is not None and (size_bytes := len(wire.encode(configuration))) > SNAPSHOT_LIMIT_BYTES:
+            message = f"the compiled configuration has {size_bytes} bytes, the bus carries {SNAPSHOT_LIMIT_BYTES}"
+            diagnostics.error(tree.main, message, "its tables are too large")
+            configuration = None
+    return Compilation(configuration, diagnostics.in_order(), dict(files.stamps))
+
+
+def _nowhere(main: Path) -> Span:
+    """The start of a file of which there is no text."""
+    return Span(SourceText(str(main), "", 0), 1, 1, 1)

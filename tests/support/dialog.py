@@ -1,0 +1,107 @@
+"""SMTP conversations as text files (tests/dialogs/*.dialog): reading them, and judging what was answered.
+
+`# …` comment; before the first line of talk `name: value` settings. `C: text` a line the client sends, CRLF added; `C~: text` the same
+bytes without CRLF; `S: text` a reply line that begins with `text`; `S: <closed>` the server closes. `C*1001: …` and `S*1000: …` repeat.
+`\\r \\n \\t \\0 \\\\ \\xHH` are escapes in what is sent. Players: tests/support/smtp_stage.py in process, `play_over_tcp` against a service.
+"""
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_TALK = re.compile(r"([CS])(~?)(?:\*(\d+))?:(?: (.*))?")
+_SETTING = re.compile(r"([a-z-]+): (.*)")
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|[rnt0\\])")
+_ESCAPED = {"r": "\r", "n": "\n", "t": "\t", "0": "\0", "\\": "\\"}
+CLOSED = "<closed>"
+REPLY_WITHIN_S = 5.0
+
+
+@dataclass
+class Step:
+    """What the client sends in one go, and the reply lines that must follow before it goes on."""
+
+    sent: bytes
+    replies: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Dialog:
+    """One file. settings: what its header says. steps: in order; the first sends nothing and receives the banner."""
+
+    name: str
+    settings: dict[str, str]
+    steps: list[Step]
+
+    @property
+    def sent(self) -> bytes:
+        """All the client says, in one piece."""
+        return b"".join(step.sent for step in self.steps)
+
+    @property
+    def replies(self) -> list[str]:
+        """All that must be answered."""
+        return [reply for step in self.steps for reply in step.replies]
+
+
+def read_dialog(path: Path) -> Dialog:
+    """The dialog in a file; a line that is none of the known forms is an error in the file."""
+    settings: dict[str, str] = {}
+    steps = [Step(b"")]
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        talk = _TALK.fullmatch(line)
+        setting = _SETTING.fullmatch(line)
+        if talk is not None:
+            _add_talk(steps, *talk.groups())
+        elif setting is not None and len(steps) == 1 and not steps[0].replies:
+            settings[setting[1]] = setting[2]
+        else:
+            raise ValueError(f"{path.name}:{number}: neither C:, S:, a setting nor a comment: {line}")
+    return Dialog(path.stem, settings, steps)
+
+
+def _add_talk(steps: list[Step], who: str, raw: str, times: str | None, text: str | None) -> None:
+    count, text = int(times or 1), text or ""
+    if who == "S":
+        steps[-1].replies.extend([text] * count)
+        return
+    line = _ESCAPE.sub(lambda found: _unescape(found[1]), text).encode("latin-1") + (b"" if raw else b"\r\n")
+    if steps[-1].replies or len(steps) == 1:
+        steps.append(Step(b""))
+    steps[-1].sent += line * count
+
+
+def _unescape(code: str) -> str:
+    return chr(int(code[1:], 16)) if code[0] == "x" else _ESCAPED[code]
+
+
+def judge(expected: list[str], answered: bytes, *, is_closed: bool) -> None:
+    """Raises AssertionError unless the reply lines are the expected ones, by prefix, and no more."""
+    lines = answered.decode("ascii").split("\r\n")
+    assert lines.pop() == "", f"the last reply does not end in CRLF: {answered[-80:]!r}"
+    shown = [CLOSED] if is_closed else []
+    talk = "\n".join(lines + shown)
+    for want, got in zip(expected, lines + shown, strict=False):
+        assert got.startswith(want), f"expected {want!r}, answered {got!r} in:\n{talk}"
+    assert len(expected) == len(lines) + len(shown), f"expected {len(expected)} lines:\n{expected}\nanswered:\n{talk}"
+
+
+async def play_over_tcp(dialog: Dialog, host: str, port: int) -> None:
+    """Plays a dialog step by step against whatever listens there."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        for step in dialog.steps:
+            writer.write(step.sent)
+            await writer.drain()
+            answered, is_closed = b"", False
+            for expected in step.replies:
+                line = await asyncio.wait_for(reader.readline(), REPLY_WITHIN_S)
+                is_closed = line == b""
+                answered += line
+                assert is_closed == (expected == CLOSED), f"{expected!r}: {line!r}"
+            judge(step.replies, answered, is_closed=is_closed)
+    finally:
+        writer.close()

@@ -1,0 +1,119 @@
+"""Format strings (reference 1.7, 13.2) and that no address escapes the folder a format names."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smtpfleet.contracts.envelope import Envelope, LocalDispatcher
+from smtpfleet.mail.address import parse_mailbox
+from smtpfleet.mail.formats import FormatError, expand_format
+
+
+def envelope(*, sender: str = "s@peer.test", rcpt: str = "User+Tag@Example.org", dest: str = "") -> Envelope:
+    return Envelope(
+        evpid="0" * 24,
+        sender=sender,
+        rcpt=rcpt,
+        dest=dest or rcpt,
+        dispatcher=LocalDispatcher("maildir", "~/Maildir", "user", "users"),
+        tag="",
+        helo="client.test",
+        hostname="client.test",
+        peer="192.0.2.9",
+        smtpname="mx.example.test",
+        created_at_ms=0,
+        expire_s=345600,
+    )
+
+
+def expanded(text: str, **addresses: str) -> str:
+    return expand_format(text, envelope=envelope(**addresses), home="/home/user", username="user")
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        pytest.param("~/Maildir", "/home/user/Maildir", id="the home"),
+        pytest.param("/var/~/x", "/var/~/x", id="a tilde elsewhere"),
+        pytest.param("~user/x", "~user/x", id="a tilde without its slash"),
+        pytest.param("%{rcpt:lowercase|strip}", "user@example.org", id="modifiers"),
+        pytest.param("%{rcpt.domain[0:6]}", "Example", id="a range"),
+        pytest.param("%{rcpt.domain[-3:]}", "org", id="the last three"),
+        pytest.param("%{rcpt.domain[0:-4]}", "Example", id="all but the last four"),
+        pytest.param("%{rcpt.domain[:2]}", "Exa", id="the first three"),
+        pytest.param("%{rcpt.domain[5:1000]}", "le.org", id="an end beyond the end"),
+        pytest.param("%{rcpt.domain[0]}", "E", id="one character"),
+        pytest.param("%{rcpt.domain[-1]}", "g", id="the last character, which OpenSMTPD refuses by mistake"),
+        pytest.param(
+            "%{rcpt.domain[0]:lowercase}", "e", id="a range and a modifier, which OpenSMTPD refuses by mistake"
+        ),
+        pytest.param("%{rcpt.domain[:2]:uppercase|raw}", "EXA", id="a range and modifiers"),
+        pytest.param("%{RCPT.User}", "User+Tag", id="token names in any letter case"),
+        pytest.param("%{dest.user:strip}", "User", id="strip a local part"),
+        pytest.param("%{sender.user}.%{sender.domain}.%{sender}", "s.peer.test.s@peer.test", id="the sender"),
+        pytest.param("%{user.username}:%{user.directory}", "user:/home/user", id="the user"),
+        pytest.param("100%", "100%", id="a percent sign"),
+        pytest.param("%u", "%u", id="another percent sequence"),
+        pytest.param("%%{rcpt}", "%{rcpt}", id="a doubled percent sign"),
+    ],
+)
+def test_expansion(text: str, result: str) -> None:
+    assert expanded(text) == result
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        pytest.param("%{rcpt.user}", "a:b::", id="slash and wildcards"),
+        pytest.param("%{rcpt.user:raw}", "a:b*?", id="raw keeps wildcards, never a slash"),
+    ],
+)
+def test_values_are_made_harmless(text: str, result: str) -> None:
+    assert expanded(text, rcpt="a/b*?@x.test") == result
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("%{foo}", id="an unknown token"),
+        pytest.param("%{}", id="an empty token"),
+        pytest.param("%{rcpt:shout}", id="an unknown modifier"),
+        pytest.param("%{rcpt.domain[99]}", id="beyond the end"),
+        pytest.param("%{rcpt.domain[99:]}", id="a range beyond the end"),
+        pytest.param("%{rcpt.domain[3:1]}", id="a range that ends before it begins"),
+        pytest.param("%{rcpt.domain[-99]}", id="before the beginning"),
+        pytest.param("%{rcpt.domain[-1025:]}", id="an offset beyond the limit"),
+        pytest.param("%{rcpt.domain[a]}", id="no number"),
+        pytest.param("%{rcpt.domain[]}", id="an empty range"),
+        pytest.param("%{rcpt.user}" * 200, id="a result that is too long"),
+    ],
+)
+def test_faults(text: str) -> None:
+    with pytest.raises(FormatError):
+        expanded(text)
+
+
+def test_an_empty_value_is_a_fault() -> None:
+    with pytest.raises(FormatError, match=r"empty: sender\.user"):
+        expanded("/bounces/%{sender.user}", sender="")
+
+
+def test_characters_of_a_quoted_address_cannot_climb() -> None:
+    with pytest.raises(FormatError, match="climb"):
+        expanded("/mail/%{rcpt.user[1:2]}/x", rcpt='"..."@x.test')
+
+
+def test_climbing_that_the_operator_wrote_is_his() -> None:
+    assert expanded("~/../shared") == "/home/user/../shared"
+
+
+@given(st.text(alphabet='./*?ab"\\ +', min_size=1, max_size=12), st.integers(-4, 4), st.integers(-4, 4))
+def test_no_local_part_leaves_the_folder(content: str, begin: int, end: int) -> None:
+    quoted = content.replace("\\", "\\\\").replace('"', '\\"')
+    mailbox = parse_mailbox(f'"{quoted}"@x.test')
+    assert mailbox is not None
+    try:
+        path = expanded(f"/mail/%{{rcpt.user[{begin}:{end}]}}/%{{dest.user:raw}}", rcpt=mailbox.text)
+    except FormatError:
+        path = "/mail/-/-"
+    assert path.count("/") == 3 and ".." not in path.split("/")

@@ -1,0 +1,136 @@
+"""Peers that drop, stall and talk garbage: what is in flight fails for now, the rest goes on, and what nobody can know is counted."""
+
+import pytest
+
+from smtpfleet.mta import connector
+from smtpfleet.mta.transaction import Timeouts
+from tests.support.peer import EXTENSIONS, Script, scripted_peer
+from tests.unit.mta.building import fleet, message, remote
+from tests.unit.mta.test_delivery import both_ways, deliver, lines
+
+CLOSED = "451 4.4.2 Connection closed unexpectedly"
+
+
+def unanswered() -> float:
+    return connector._unanswered._value.get()
+
+
+@both_ways
+@pytest.mark.parametrize("stage", ["connect", "greeting", "ehlo", "mail", "rcpt", "data", "content", "eom"])
+async def test_a_drop_at_any_stage_defers_and_is_no_bounce(extensions: tuple[str, ...], stage: str) -> None:
+    before = unanswered()
+    outcomes, peer, _ = await deliver(Script(extensions=extensions, drop_at=stage), "b@r.test", "c@r.test")
+    assert [kind for kind, _ in outcomes] == ["tempfail"] * 2
+    assert {status for _, status in outcomes} <= {CLOSED, "451 4.4.2 Connection reset by peer"}
+    assert peer.messages == []
+    # Content of this size is in one write with its dot, so a drop amid it leaves the same doubt as one after it.
+    assert unanswered() - before == (stage in ("content", "eom"))
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"hello there\r\n", "reply code out of range"),
+        (b"250 a\x00b\r\n", "non-printable character in reply"),
+        (b"2\r\n", "line too short"),
+        (b"250 " + b"x" * 3000 + b"\r\n", "line too long"),
+        (b"x" * 3000, "line too long"),
+        (b"250-again\r\n" * 4000, "reply too long"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["greeting", "ehlo", "mail", "data", "eom"])
+async def test_garbage_defers(stage: str, raw: bytes, reason: str) -> None:
+    outcomes, peer, _ = await deliver(Script(raw={stage: raw}))
+    assert outcomes == [("tempfail", f"451 4.4.2 {reason}")]
+
+
+async def test_rcpts_answered_before_the_garbage_keep_their_answer() -> None:
+    script = Script(
+        extensions=tuple(w for w in EXTENSIONS if w != "PIPELINING"),
+        rcpts={"b@r.test": "550 5.1.1 No", "c@r.test": "250 Ok"},
+        raw={"data": b"!\r\n"},
+    )
+    outcomes, _, _ = await deliver(script, "b@r.test", "c@r.test")
+    assert outcomes == [("permfail", "550 5.1.1 No"), ("tempfail", "451 4.4.2 line too short")]
+
+
+async def test_more_replies_than_commands_end_the_session_but_not_the_delivery() -> None:
+    script = Script(raw={"eom": b"250 2.0.0 Taken\r\n250 2.0.0 And another\r\n"})
+    async with scripted_peer(script) as peer, fleet(mx_port=peer.port) as sender:
+        sender.work.add(message(1, remote()), message(2, remote()))
+        # Message 2's commands are out, so the surplus reply is taken for MAIL's; the count no longer fits and both ends show it.
+        outcomes = await sender.outcomes(2)
+        assert lines(outcomes)[0] == ("delivered", "250 2.0.0 Taken")
+    assert peer.quit_count == 0
+
+
+async def test_data_nobody_asked_for_is_a_fault() -> None:
+    outcomes, _, sender = await deliver(Script(raw={"greeting": b"220 hi\r\n250 there\r\n"}))
+    assert outcomes == [("tempfail", "451 4.4.2 Remote host sent too much data")]
+    assert 'mta error reason="Remote host sent too much data"' in sender.log
+
+
+@pytest.mark.parametrize("stage", ["greeting", "ehlo", "mail", "rcpt", "data", "eom"])
+async def test_silence_ends_by_timeout(stage: str) -> None:
+    short = Timeouts(0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1)
+    async with scripted_peer(Script(raw={stage: b""})) as peer, fleet(mx_port=peer.port, timeouts=short) as sender:
+        sender.work.add(message(1, remote()))
+        assert lines(await sender.outcomes(1)) == [("tempfail", "451 4.4.2 Connection timeout")]
+
+
+async def test_a_slow_peer_is_waited_for_as_long_as_it_answers() -> None:
+    short = Timeouts(*[0.5] * 7)
+    dests = [f"r{n}@r.test" for n in range(8)]
+    async with scripted_peer(Script(slow_s=0.1)) as peer, fleet(mx_port=peer.port, timeouts=short) as sender:
+        sender.work.add(message(1, remote(), *dests))
+        assert lines(await sender.outcomes(8)) == [("delivered", "250 2.0.0 Ok: queued")] * 8
+
+
+async def test_half_replies_do_not_keep_a_session_alive() -> None:
+    short = Timeouts(*[0.2] * 7)
+    async with (
+        scripted_peer(Script(raw={"mail": b"250-a\r\n"})) as peer,
+        fleet(mx_port=peer.port, timeouts=short) as sender,
+    ):
+        sender.work.add(message(1, remote()))
+        assert [kind for kind, _ in lines(await sender.outcomes(1))] == ["tempfail"]
+
+
+@both_ways
+async def test_only_the_transaction_in_progress_dies_with_its_connection(extensions: tuple[str, ...]) -> None:
+    """The third connection drops nothing: each drop costs one message, the others arrive exactly once."""
+    script = Script(extensions=extensions, mails_max=2)
+    async with scripted_peer(script) as peer, fleet(mx_port=peer.port) as sender:
+        sender.work.add(*(message(n, remote()) for n in range(1, 8)))
+        outcomes = await sender.outcomes(7)
+    assert lines(outcomes) == [("delivered", "250 2.0.0 Ok: queued")] * 7
+    assert len(peer.messages) == 7
+    assert peer.connection_count == 4
+
+
+async def test_a_dot_without_an_answer_is_counted_and_the_rest_goes_on() -> None:
+    before = unanswered()
+    script = Script(drop_at="eom", drop_from=1, drop_count=1)
+    async with scripted_peer(script) as peer, scripted_peer(port=0) as _, fleet(mx_port=peer.port) as sender:
+        sender.work.add(*(message(n, remote("localhost")) for n in range(1, 4)))
+        outcomes = await sender.outcomes(3)
+    assert lines(outcomes)[0] == ("tempfail", CLOSED)
+    assert unanswered() - before == 1
+    assert all(
+        kind == "tempfail" for kind, _ in lines(outcomes)
+    )  # the first connection proved nothing: next host, none left
+
+
+@pytest.mark.parametrize("greeting", ["554 5.7.1 Blocked", "421 4.3.2 Busy"])
+async def test_a_refused_connection_is_temporary_whatever_its_digit(greeting: str) -> None:
+    outcomes, _, _ = await deliver(Script(replies={"greeting": greeting}))
+    assert outcomes == [("tempfail", f"451 4.3.0 BANNER rejected: {greeting}")]
+
+
+async def test_nobody_listens() -> None:
+    async with scripted_peer() as peer:
+        port = peer.port
+    async with fleet(mx_port=port) as sender:
+        sender.work.add(message(1, remote(), "b@r.test", "c@r.test"), message(2, remote()))
+        assert lines(await sender.outcomes(3)) == [("tempfail", "451 4.4.1 Connection refused")] * 3
+        assert sender.log.count("mta connecting") == 1
