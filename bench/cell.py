@@ -110,7 +110,11 @@ def join(accepted: list[Attempt], loader: Loader, arrivals: list[Arrival], spent
     """Both ends together, by mark."""
     if not accepted:
         raise RuntimeError(f"nothing was accepted: {loader.summary}")
-    arrived = {arrival.mark: arrival.at_ns for arrival in arrivals if arrival.mark is not None and arrival.mark.run == loader.run}
+    arrived = {
+        arrival.mark: arrival.at_ns
+        for arrival in arrivals
+        if arrival.mark is not None and arrival.mark.run == loader.run
+    }
     first = min(attempt.began_ns for attempt in loader.attempts)
     delivered = [attempt for attempt in accepted if attempt.mark in arrived]
     accept_span_s = (max(attempt.ended_ns for attempt in accepted) - first) / 1e9

@@ -65,7 +65,17 @@ class Driver(Protocol):
 class Session(asyncio.Protocol):
     """A connection and what is being said on it."""
 
-    __slots__ = ("_began_ns", "_buffer", "_driver", "_mark", "_sent_count", "_transport", "_wire_mark", "is_gone", "stage")
+    __slots__ = (
+        "_began_ns",
+        "_buffer",
+        "_driver",
+        "_mark",
+        "_sent_count",
+        "_transport",
+        "_wire_mark",
+        "is_gone",
+        "stage",
+    )
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -185,7 +195,9 @@ class Session(asyncio.Protocol):
         assert self._transport is not None
         if self._mark is not None:
             self._tell(Fate.REFUSED, stage, reply)
-        is_lost = stage in (Stage.GREETING, Stage.EHLO, Stage.RSET, Stage.IDLE, Stage.QUIT) or self._driver.is_pipelining
+        is_lost = (
+            stage in (Stage.GREETING, Stage.EHLO, Stage.RSET, Stage.IDLE, Stage.QUIT) or self._driver.is_pipelining
+        )
         if is_lost or reply.startswith(b"421"):
             self.stage = Stage.QUIT
             self._transport.close()

@@ -20,8 +20,12 @@ from bench.mark import find_mark
 FLUSH_S = 0.1
 """How often the log is written out; readers see arrivals this much later, with their true times."""
 MAX_LINE_BYTES = 4096
+REFUSED_PREFIX = b"<REFUSED"
+"""Recipients whose address begins so are refused for good, whatever their case: tests of bounces need some."""
 
-EHLO_REPLY = b"250-sink.bench.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 SIZE 104857600\r\n"
+EHLO_REPLY = (
+    b"250-sink.bench.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 SIZE 104857600\r\n"
+)
 REPLIES = {
     b"HELO": b"250 sink.bench.test\r\n",
     b"MAIL": b"250 2.1.0 Ok\r\n",
@@ -99,7 +103,8 @@ class SinkSession(asyncio.Protocol):
             if len(self._buffer) > MAX_LINE_BYTES:
                 self._transport.abort()
             return False
-        verb = bytes(self._buffer[:4]).upper()
+        line = bytes(self._buffer[:end])
+        verb = line[:4].upper()
         # The line end before the content stays in the buffer, so that a content of nothing but the dot ends too.
         del self._buffer[: end if verb == b"DATA" else end + 2]
         if verb == b"DATA":
@@ -114,6 +119,9 @@ class SinkSession(asyncio.Protocol):
             self._transport.close()
         else:
             if verb == b"RCPT":
+                if line[len(b"RCPT TO:") :].strip().upper().startswith(REFUSED_PREFIX):
+                    replies.append(b"550 5.1.1 No such recipient here\r\n")
+                    return True
                 self._rcpt_count += 1
             elif verb in (b"MAIL", b"RSET"):
                 self._rcpt_count = 0

@@ -176,11 +176,14 @@ class OpenSMTPD(Peer):
         return ""
 
 
-FLEET_CONF = f"""\
+def conf_for(sink_port: int) -> str:
+    """The smtpd.conf of a measured fleet: what the peers are set up for, and a great many relays for bench.deep_queue."""
+    return f"""\
 table users {{ "bench" = "@UID@:@GID@:@MAIL@/bench" }}
 listen on 127.0.0.1 port @SMTP_PORT@ hostname mx.bench.test
 accept from any for domain "local.test" userbase <users> deliver to maildir "~/Maildir"
-accept from any for domain "relay.test" relay via "smtp://127.0.0.1:{SINK_PORT}"
+accept from any for domain "relay.test" relay via "smtp://127.0.0.1:{sink_port}"
+accept from any for domain "*.bulk.test" relay
 """
 
 
@@ -206,7 +209,7 @@ class Smtpfleet:
         self._starts += 1
         root = self._folder / f"fleet-{self._starts}"
         (root / "mail" / "bench").mkdir(parents=True)
-        self._fleet = Fleet(root, replicas=self._replicas, config_text=FLEET_CONF, maxmemory=self._maxmemory)
+        self._fleet = Fleet(root, replicas=self._replicas, config_text=conf_for(SINK_PORT), maxmemory=self._maxmemory)
         self._fleet.start()
 
     def stop(self) -> None:
@@ -235,5 +238,7 @@ class Smtpfleet:
         return ""
 
     def version(self) -> str:
-        done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
         return f"smtpfleet {done.stdout.strip()}"

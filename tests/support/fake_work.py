@@ -5,7 +5,7 @@ as WorkClient and Lease; nothing runs out, a test says itself when a lease is lo
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 from smtpfleet.contracts.commands import LoadedMessage, WorkItem
@@ -63,7 +63,6 @@ class FakeWork:
         self.outcomes: dict[str, Outcome] = {}
         self.released: list[str] = []
         self.leases: list[FakeLease] = []
-        self.batches: list[int] = []
         self.report_sizes: list[int] = []
         self.permits: set[tuple[str, str]] = set()
         self.contents: dict[str, list[bytes]] = {}
@@ -71,6 +70,7 @@ class FakeWork:
         self.changed = asyncio.Event()
         self._arrived = asyncio.Event()
         self._is_stopped = False
+        self._parked_for: Counter[str] = Counter()
 
     def stop(self) -> None:
         """Parked requests end empty at once, as if their wait were over."""
@@ -85,9 +85,21 @@ class FakeWork:
     async def next_work(self, *, relay: str = "", batch: int, wait_ms: int, permit: str = "") -> FakeLease | None:
         loop = asyncio.get_running_loop()
         until = loop.time() + wait_ms / 1000
+        if relay:
+            self._parked_for[relay] += 1
+            try:
+                return await self._wait(loop, until, relay, batch, permit)
+            finally:
+                self._parked_for[relay] -= 1
+        return await self._wait(loop, until, relay, batch, permit)
+
+    async def _wait(
+        self, loop: asyncio.AbstractEventLoop, until: float, relay: str, batch: int, permit: str
+    ) -> FakeLease | None:
         while True:
             for name, queue in self.pending.items():
-                if queue and relay in ("", name):
+                # Who has a session with the relay goes before who has none, as with the scheduler.
+                if queue and (relay == name or (not relay and not self._parked_for[name])):
                     self.permits.add((name, permit))
                     return self._grant(name, queue, batch)
             if self._is_stopped:
@@ -106,7 +118,6 @@ class FakeWork:
             messages.append(queue.popleft())
         lease = FakeLease(self, len(self.leases) + 1, relay, messages)
         self.leases.append(lease)
-        self.batches.append(batch)
         return lease
 
     async def read_content(self, msgid: str, chunk_count: int) -> AsyncIterator[bytes]:

@@ -169,6 +169,7 @@ class _Conversation:
             return False
         await self.answer("starttls")
         if self.script.starttls == "broken":
+            await self.reader.read(1)  # the handshake has begun
             self.writer.write(b"this is no TLS record, not even nearly\r\n")
             await self.writer.drain()
             return True
@@ -216,6 +217,8 @@ class _Conversation:
         if "content" in self.script.replies:
             await self.reader.read(1)
             await self.answer("content")
+            while await self.reader.read(1 << 16):  # else the reset of the connection could overtake the answer
+                pass
             return True
         content = await self._read_content()
         if self.rcpts and (await self.answer("eom")).startswith("2"):

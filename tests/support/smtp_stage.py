@@ -130,7 +130,7 @@ class MemoryTransport:
 class Stage:
     """A running smtp-in."""
 
-    def __init__(self, configuration: Configuration | None = None, *, max_sessions: int = 100) -> None:
+    def __init__(self, configuration: Configuration | None = None, *, max_sessions: int = 1000) -> None:
         self.queue = FakeQueue()
         self.background = Background()
         self.log_text = io.StringIO()

@@ -53,7 +53,9 @@ LOCAL = Envelope(
     expire_s=345600,
 )
 VIEW = c.EnvelopeView(EVPID, c.EnvelopeState.PENDING, 1_700_000_400_000, "", REMOTE)
-EVENT = e.EnvelopeEvent(EVPID, "alice@example.net", "bob@example.org", "robert@example.org", "example.org,tls=none", 7, STATUS)
+EVENT = e.EnvelopeEvent(
+    EVPID, "alice@example.net", "bob@example.org", "robert@example.org", "example.org,tls=none", 7, STATUS
+)
 ACCEPTED = e.MessageAccepted(MSGID, "session", "alice@example.net", 2, 4096, "192.0.2.9", 7)
 
 SAMPLES: dict[str, Struct] = {
@@ -61,7 +63,9 @@ SAMPLES: dict[str, Struct] = {
     "Envelope.local": LOCAL,
     "Outcome": Outcome(EVPID, OutcomeKind.TEMPFAIL, STATUS, "mx1.example.org"),
     "CommitMessages": c.CommitMessages([c.CommitMessage(MSGID, TOKEN, 6, b"a\r\n.\r\n", 0, [REMOTE, LOCAL])]),
-    "CommitReply": c.CommitReply([c.CommitVerdict.OK, c.CommitVerdict.TAKEN, c.CommitVerdict.FULL, c.CommitVerdict.FAILED]),
+    "CommitReply": c.CommitReply(
+        [c.CommitVerdict.OK, c.CommitVerdict.TAKEN, c.CommitVerdict.FULL, c.CommitVerdict.FAILED]
+    ),
     "AppendContent": c.AppendContent(MSGID, TOKEN, 3, b"chunk"),
     "AppendReply": c.AppendReply(c.CommitVerdict.OK),
     "DropContent": c.DropContent(MSGID, TOKEN),

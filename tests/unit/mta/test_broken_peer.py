@@ -4,9 +4,9 @@ import pytest
 
 from smtpfleet.mta import connector
 from smtpfleet.mta.transaction import Timeouts
-from tests.support.peer import EXTENSIONS, Script, scripted_peer
+from tests.support.peer import Script, scripted_peer
 from tests.unit.mta.building import fleet, message, remote
-from tests.unit.mta.test_delivery import both_ways, deliver, lines
+from tests.unit.mta.test_delivery import WITHOUT_PIPELINING, both_ways, deliver, lines
 
 CLOSED = "451 4.4.2 Connection closed unexpectedly"
 
@@ -40,13 +40,13 @@ async def test_a_drop_at_any_stage_defers_and_is_no_bounce(extensions: tuple[str
 )
 @pytest.mark.parametrize("stage", ["greeting", "ehlo", "mail", "data", "eom"])
 async def test_garbage_defers(stage: str, raw: bytes, reason: str) -> None:
-    outcomes, peer, _ = await deliver(Script(raw={stage: raw}))
+    outcomes, _, _ = await deliver(Script(raw={stage: raw}))
     assert outcomes == [("tempfail", f"451 4.4.2 {reason}")]
 
 
 async def test_rcpts_answered_before_the_garbage_keep_their_answer() -> None:
     script = Script(
-        extensions=tuple(w for w in EXTENSIONS if w != "PIPELINING"),
+        extensions=WITHOUT_PIPELINING,
         rcpts={"b@r.test": "550 5.1.1 No", "c@r.test": "250 Ok"},
         raw={"data": b"!\r\n"},
     )
@@ -58,14 +58,19 @@ async def test_more_replies_than_commands_end_the_session_but_not_the_delivery()
     script = Script(raw={"eom": b"250 2.0.0 Taken\r\n250 2.0.0 And another\r\n"})
     async with scripted_peer(script) as peer, fleet(mx_port=peer.port) as sender:
         sender.work.add(message(1, remote()), message(2, remote()))
-        # Message 2's commands are out, so the surplus reply is taken for MAIL's; the count no longer fits and both ends show it.
-        outcomes = await sender.outcomes(2)
-        assert lines(outcomes)[0] == ("delivered", "250 2.0.0 Taken")
-    assert peer.quit_count == 0
+        # Message 2's commands were out with the dot. What it gets depends on when the surplus is seen; what counts is that it is true.
+        first, second = lines(await sender.outcomes(2))
+    assert first == ("delivered", "250 2.0.0 Taken")
+    assert second[0] in ("tempfail", "delivered")
+    assert len(peer.messages) == 1 + (second[0] == "delivered")
 
 
-async def test_data_nobody_asked_for_is_a_fault() -> None:
-    outcomes, _, sender = await deliver(Script(raw={"greeting": b"220 hi\r\n250 there\r\n"}))
+@pytest.mark.parametrize(
+    "extra", [b"250 there\r\n", b"250-there\r\n", b"25"], ids=["reply", "first line", "two digits"]
+)
+async def test_data_nobody_asked_for_is_a_fault(extra: bytes) -> None:
+    """Even half a reply: it would become the beginning of the next one, and so of what the peer is held to offer."""
+    outcomes, _, sender = await deliver(Script(raw={"greeting": b"220 hi\r\n" + extra}))
     assert outcomes == [("tempfail", "451 4.4.2 Remote host sent too much data")]
     assert 'mta error reason="Remote host sent too much data"' in sender.log
 
@@ -73,9 +78,26 @@ async def test_data_nobody_asked_for_is_a_fault() -> None:
 @pytest.mark.parametrize("stage", ["greeting", "ehlo", "mail", "rcpt", "data", "eom"])
 async def test_silence_ends_by_timeout(stage: str) -> None:
     short = Timeouts(0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1)
-    async with scripted_peer(Script(raw={stage: b""})) as peer, fleet(mx_port=peer.port, timeouts=short) as sender:
+    script = Script(raw={stage: b""}, extensions=WITHOUT_PIPELINING)
+    async with scripted_peer(script) as peer, fleet(mx_port=peer.port, timeouts=short) as sender:
         sender.work.add(message(1, remote()))
         assert lines(await sender.outcomes(1)) == [("tempfail", "451 4.4.2 Connection timeout")]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param({"mail": b""}, id="MAIL is not answered"),
+        pytest.param({"mail": b"250 a\r\n250 b\r\n"}, id="MAIL is answered twice"),
+        pytest.param({"rcpt": b"550 5.1.1 No\r\n250 b\r\n"}, id="RCPT is answered twice"),
+        pytest.param({"rcpt": b""}, id="RCPT is not answered"),
+    ],
+)
+async def test_replies_out_of_step_with_commands_never_make_a_bounce(raw: dict[str, bytes]) -> None:
+    short = Timeouts(*[0.2] * 7)
+    async with scripted_peer(Script(raw=raw)) as peer, fleet(mx_port=peer.port, timeouts=short) as sender:
+        sender.work.add(message(1, remote(), "b@r.test", "c@r.test"))
+        assert {kind for kind, _ in lines(await sender.outcomes(2))} == {"tempfail"}
 
 
 async def test_a_slow_peer_is_waited_for_as_long_as_it_answers() -> None:
@@ -97,8 +119,8 @@ async def test_half_replies_do_not_keep_a_session_alive() -> None:
 
 
 @both_ways
-async def test_only_the_transaction_in_progress_dies_with_its_connection(extensions: tuple[str, ...]) -> None:
-    """The third connection drops nothing: each drop costs one message, the others arrive exactly once."""
+async def test_a_limit_of_messages_per_connection_costs_nothing(extensions: tuple[str, ...]) -> None:
+    """A peer that takes two messages per connection and says 421 to the third MAIL costs no message its attempt."""
     script = Script(extensions=extensions, mails_max=2)
     async with scripted_peer(script) as peer, fleet(mx_port=peer.port) as sender:
         sender.work.add(*(message(n, remote()) for n in range(1, 8)))
@@ -108,17 +130,13 @@ async def test_only_the_transaction_in_progress_dies_with_its_connection(extensi
     assert peer.connection_count == 4
 
 
-async def test_a_dot_without_an_answer_is_counted_and_the_rest_goes_on() -> None:
+async def test_a_dot_without_an_answer_is_counted_once_and_the_rest_fails_with_its_reason() -> None:
+    """The connection had delivered nothing, so there is no reason to think better of the host; it is the only one."""
     before = unanswered()
-    script = Script(drop_at="eom", drop_from=1, drop_count=1)
-    async with scripted_peer(script) as peer, scripted_peer(port=0) as _, fleet(mx_port=peer.port) as sender:
-        sender.work.add(*(message(n, remote("localhost")) for n in range(1, 4)))
-        outcomes = await sender.outcomes(3)
-    assert lines(outcomes)[0] == ("tempfail", CLOSED)
-    assert unanswered() - before == 1
-    assert all(
-        kind == "tempfail" for kind, _ in lines(outcomes)
-    )  # the first connection proved nothing: next host, none left
+    async with scripted_peer(Script(drop_at="eom")) as peer, fleet(mx_port=peer.port) as sender:
+        sender.work.add(*(message(n, remote()) for n in range(1, 4)))
+        assert lines(await sender.outcomes(3)) == [("tempfail", CLOSED)] * 3
+    assert (unanswered() - before, peer.connection_count) == (1, 1)
 
 
 @pytest.mark.parametrize("greeting", ["554 5.7.1 Blocked", "421 4.3.2 Busy"])

@@ -27,7 +27,7 @@ async def deliver(script: Script, *dests: str, content: bytes = CONTENT) -> tupl
 
 @both_ways
 async def test_a_message_arrives_whole(extensions: tuple[str, ...]) -> None:
-    outcomes, peer, sender = await deliver(Script(extensions=extensions), "b@rcpt.test", "c@rcpt.test")
+    outcomes, peer, _ = await deliver(Script(extensions=extensions), "b@rcpt.test", "c@rcpt.test")
     assert outcomes == [("delivered", "250 2.0.0 Ok: queued")] * 2
     (received,) = peer.messages
     assert (received.sender, received.rcpts) == ("a@sender.test", ["b@rcpt.test", "c@rcpt.test"])
@@ -234,5 +234,5 @@ async def test_content_that_cannot_be_read_is_tried_later() -> None:
 )
 async def test_a_reply_in_the_middle_of_a_large_message(reply: str, outcome: tuple[str, str]) -> None:
     async with scripted_peer(Script(replies={"content": reply})) as peer, fleet(mx_port=peer.port) as sender:
-        assert await stream(sender, [b"x" * 250_000 + b"\r\n"] * 80) == [outcome]
+        assert await stream(sender, [b"x" * 250_000 + b"\r\n"] * 30) == [outcome]
     assert peer.messages == []

@@ -110,7 +110,9 @@ async def test_a_msgid_of_another_transaction_is_taken(parts: Parts) -> None:
     assert await parts.committer.commit([first, second]) == [CommitVerdict.OK, CommitVerdict.TAKEN]
 
 
-async def test_a_cached_message_is_loaded_without_the_store_and_a_foreign_one_with_it(parts: Parts, redis_url: str) -> None:
+async def test_a_cached_message_is_loaded_without_the_store_and_a_foreign_one_with_it(
+    parts: Parts, redis_url: str
+) -> None:
     message = new_message(local())
     await parts.committer.commit([message])
     work = await claim(parts, "mda")
@@ -180,7 +182,9 @@ async def test_released_envelopes_are_due_at_once(parts: Parts) -> None:
 
 
 async def test_failures_of_one_message_share_one_bounce_to_its_sender(parts: Parts) -> None:
-    message = new_message(remote("a.test"), remote("b.test"), content=b"Subject: hello\r\nX-Mark: 1\r\n\r\nsecret body\r\n")
+    message = new_message(
+        remote("a.test"), remote("b.test"), content=b"Subject: hello\r\nX-Mark: 1\r\n\r\nsecret body\r\n"
+    )
     await parts.committer.commit([message])
     for _ in range(2):
         work = await claim(parts, batch=1)
@@ -306,7 +310,12 @@ async def test_users_share_a_lease_and_relays_take_turns(parts: Parts) -> None:
     for user in ("alice", "bob", "carol"):
         await parts.committer.commit([new_message(local(user), msgid=f"{1 << 20:016x}"[:-1] + str(len(user)))])
     work = await parts.claims.claim(
-        ids.shard_of(f"{1 << 20:016x}"[:-1] + "5", parts.shards), "mda", batch=100, per_relay=50, relays=[], most_relays=100
+        ids.shard_of(f"{1 << 20:016x}"[:-1] + "5", parts.shards),
+        "mda",
+        batch=100,
+        per_relay=50,
+        relays=[],
+        most_relays=100,
     )
     assert work is not None
     assert {item.relay for item in work.items} >= {"alice@users"}

@@ -11,7 +11,8 @@ from smtpfleet.runtime.store import Durability
 
 def test_defaults_and_values() -> None:
     settings = load_settings(
-        QueueSettings, {"SMTPFLEET_SHARDS": "4", "SMTPFLEET_DURABILITY": "replica", "SMTPFLEET_DRAIN_S": "1.5", "HOME": "/"}
+        QueueSettings,
+        {"SMTPFLEET_SHARDS": "4", "SMTPFLEET_DURABILITY": "replica", "SMTPFLEET_DRAIN_S": "1.5", "HOME": "/"},
     )
     assert (settings.shards, settings.durability, settings.drain_s) == (4, Durability.REPLICA, 1.5)
     assert settings.replica
@@ -47,7 +48,9 @@ def test_every_field_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("127.0.0.1:25", ("127.0.0.1", 25)), ("[::1]:0", ("::1", 0))], ids=["IPv4", "IPv6 in brackets"]
+    ("text", "expected"),
+    [("127.0.0.1:25", ("127.0.0.1", 25)), ("[::1]:0", ("::1", 0))],
+    ids=["IPv4", "IPv6 in brackets"],
 )
 def test_addresses(text: str, expected: tuple[str, int]) -> None:
     assert split_address(text) == expected

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from smtpfleet.contracts.commands import WorkQuery
+from smtpfleet.contracts.commands import ReportOutcomes, Work, WorkQuery
 from smtpfleet.contracts.outcome import Outcome, OutcomeKind
-from smtpfleet.contracts.commands import ReportOutcomes, Work
 from smtpfleet.contracts.status import Status
 from smtpfleet.scheduler.assigner import Assigner
 from tests.support.queue_parts import Parts, local, make_parts, new_message, remote

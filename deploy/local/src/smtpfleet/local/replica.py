@@ -56,7 +56,7 @@ class Replica(Child):
             code, body = self.get("/readyz")
         except OSError as error:
             return str(error)
-        return "" if code == 200 else ", ".join(json.loads(body).get("waiting_for", [f"status {code}"]))
+        return "" if code == 200 else _waiting_for(code, body)
 
     @property
     def is_ready(self) -> bool:
@@ -79,6 +79,13 @@ class Replica(Child):
         _, body = self.get("/metrics")
         samples = (line.rpartition(" ") for line in body.splitlines() if line and not line.startswith("#"))
         return {name: float(value) for name, _, value in samples}
+
+
+def _waiting_for(code: int, body: str) -> str:
+    try:
+        return ", ".join(json.loads(body)["waiting_for"])
+    except (ValueError, KeyError, TypeError):
+        return f"/readyz answers {code}: {body[:200]}"
 
 
 def environment(root: Path) -> dict[str, str]:

@@ -32,7 +32,9 @@ class InLoopServer(uvicorn.Server):
 
 def in_loop_server(app: Any, listener: socket.socket) -> tuple[InLoopServer, asyncio.Task[None]]:
     """`app` served on the bound socket as a task of the running loop; stop it by `should_exit = True`."""
-    server = InLoopServer(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_keep_alive=15))
+    server = InLoopServer(
+        uvicorn.Config(app, interface="asgi3", log_config=None, access_log=False, lifespan="off", timeout_keep_alive=15)
+    )
     return server, asyncio.get_running_loop().create_task(server.serve(sockets=[listener]), name="http")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -35,6 +35,8 @@ from smtpfleet.runtime.settings import SECRET, RoleSettings
 
 CALL_TIMEOUT_S = 5.0
 """One command; a flush to a busy disk takes tens of milliseconds. Chosen well below smtp-in's patience."""
+CONNECTIONS = 16
+"""Connections of one replica to the store. Chosen: calls are batches, a handful are under way at once."""
 WAITAOF_MS = 2000
 """How long a replica may take to flush before the commit counts as failed. Chosen."""
 CLOCK_S = 5.0
@@ -88,16 +90,19 @@ class Store:
 
     def __init__(self, settings: StoreSettings, log: MailLog) -> None:
         self._log = log
-        self._redis = Redis.from_url(
+        # The pool makes callers wait for a connection: more of them would not make one Redis faster.
+        pool = BlockingConnectionPool.from_url(
             settings.redis_url,
-            password=settings.redis_password or None,
+            **({"password": settings.redis_password} if settings.redis_password else {}),
+            max_connections=CONNECTIONS,
+            timeout=CALL_TIMEOUT_S,
             socket_timeout=CALL_TIMEOUT_S,
             socket_connect_timeout=2.0,
             # Retrying is the caller's decision: it knows whether the call may be repeated.
             retry=Retry(NoBackoff(), 0),
-            max_connections=64,
             health_check_interval=0,
         )
+        self._redis = Redis(connection_pool=pool)
         self._offset_ms = 0.0
         self._is_up = False
 

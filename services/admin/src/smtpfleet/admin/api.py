@@ -99,7 +99,7 @@ def _metrics_routes() -> APIRouter:
     @routes.get(
         "/metrics",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}} | _problems(401, 403),
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **_problems(401, 403)},
     )
     async def show_metrics() -> Response:
         """Metrics of this process in Prometheus text form."""

@@ -19,7 +19,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Check and sh
 _Argument = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The configuration; the same as -f.")]
 _File = Annotated[Path, typer.Option("-f", "--file", envvar="SMTPFLEET_CONFIG_FILE", help="The configuration.")]
 _Define = Annotated[list[str], typer.Option("-D", metavar="NAME=VALUE", help="A macro the file cannot change.")]
-_Root = Annotated[str, typer.Option("--root", envvar="SMTPFLEET_CONFIG_ROOT", help="Folder that stands for / in paths.")]
+_Root = Annotated[
+    str, typer.Option("--root", envvar="SMTPFLEET_CONFIG_ROOT", help="Folder that stands for / in paths.")
+]
 _Macros = Annotated[str, typer.Option("--macros", envvar="SMTPFLEET_CONFIG_MACROS", help="name=value,name=value.")]
 _Name = Annotated[str, typer.Option("--server-name", envvar="SMTPFLEET_SERVER_NAME", help="Name of the mail server.")]
 _Local = Annotated[

@@ -77,6 +77,7 @@ class Connector:
         self._session: Session | None = None
         self._walk: HostWalk | None = None
         self._failure: Status | None = None
+        self._ended: Status | None = None
         self._message_s = 0.0
 
     async def run(self, lease: Lease | None) -> None:
@@ -213,6 +214,8 @@ class Connector:
                 return session
             if session.accepted_count:
                 self._walk = None
+            else:
+                self._ended = session.end_status
             self._leave()
         elif self._failure is None:
             self._walk = None
@@ -236,7 +239,7 @@ class Connector:
         if self._walk is None:
             self._walk = HostWalk(out.resolver, dispatcher)
         gives_up_at = time.monotonic() + out.settings.find_timeout_s
-        failure: Status | None = None
+        failure, self._ended = self._ended, None
         has_disabled = False
         while time.monotonic() < gives_up_at and (host := await self._walk.next_host()) is not None:
             if bool(parameters.source) and (":" in parameters.source) != (":" in host.address):

@@ -199,6 +199,12 @@ class Session:
         """The host as the log shows it: `192.0.2.1 (mx.example.org)`."""
         return f"{self.host.address} ({self.host.name})"
 
+    @property
+    def end_status(self) -> Status:
+        """Why no more transactions may begin here."""
+        assert self._tx is not None
+        return self._tx.lost_status()
+
     def fits(self, task: Task) -> bool:
         """Whether the peer takes messages of that size."""
         return self._tx is None or self._tx.fits(task)

@@ -10,9 +10,9 @@ mta_session.c from MTA_MAIL to MTA_EOM.
 
 from dataclasses import dataclass, field
 
-from smtpfleet.contracts.status import S451_LOCAL_ERROR, Status, status_from_reply
+from smtpfleet.contracts.status import S451_LOCAL_ERROR, STATUS_TEXT_LIMIT, Status, status_from_reply
 from smtpfleet.mail.dots import stuff
-from smtpfleet.mta.client import CLOSED, Extensions, PeerProtocol
+from smtpfleet.mta.client import CLOSED, TOO_MUCH_DATA, Extensions, PeerProtocol
 from smtpfleet.mta.reply import Reply
 from smtpfleet.mta.task import Task, mail_command, rcpt_commands
 from smtpfleet.runtime.bus import BusUnavailable
@@ -92,7 +92,7 @@ class Transactor:
         """One transaction. `following` must be the next task sent here, if any is."""
         assert self._announced is None or self._announced is task
         if not self.is_usable:
-            return TxResult([self._lost_status()] * len(task.envelopes), is_untried=True)
+            return TxResult([self.lost_status()] * len(task.envelopes), is_untried=True)
         self.mail_count += 1
         if self._extensions.has_pipelining:
             answers = await self._announce_at_once(task)
@@ -129,6 +129,8 @@ class Transactor:
         self._announced = None
         replies = await peer.collect(count, self._timeouts.mail_s)
         self._watch_closing(replies)
+        if peer.fault == TOO_MUCH_DATA:
+            return _Answers()  # one reply too many: nobody can say which, so none may make a bounce
         return _Answers(
             replies[0] if replies else None, replies[1 : count - 1], replies[-1] if len(replies) == count else None
         )
@@ -184,17 +186,21 @@ class Transactor:
         """A status per envelope, None where only the content is left to be sent."""
         count = len(task.envelopes)
         if answers.mail is None:
-            return [self._lost_status()] * count
+            return [self.lost_status()] * count
+        if (misplaced := _misplaced(answers)) is not None:
+            # Commands and replies are out of step: what looks like a refusal may belong to another recipient.
+            self._peer.abort(misplaced.text)
+            return [misplaced] * count
         if not _is_ok(answers.mail):
-            return [_refusal(answers.mail)] * count
-        statuses: list[Status | None] = [None if _is_ok(reply) else _refusal(reply) for reply in answers.rcpts]
-        statuses += [self._lost_status()] * (count - len(statuses))
-        if None in statuses and not (answers.data and 300 <= answers.data.code < 400):
-            refusal = _refusal(answers.data) if answers.data else self._lost_status()
+            return [_status_of(answers.mail)] * count
+        statuses: list[Status | None] = [None if _is_ok(reply) else _status_of(reply) for reply in answers.rcpts]
+        statuses += [self.lost_status()] * (count - len(statuses))
+        if None in statuses and not (answers.data and answers.data.code < 400):
+            refusal = _status_of(answers.data) if answers.data else self.lost_status()
             return [status or refusal for status in statuses]
         return statuses
 
-    def _lost_status(self) -> Status:
+    def lost_status(self) -> Status:
         """Why the connection is gone: what the peer said last, or what we saw. Always temporary."""
         return self._closing or Status(451, "4.4.2", self._peer.fault or CLOSED)
 
@@ -204,7 +210,7 @@ class Transactor:
         is_gone = answers.mail is None and (self._peer.is_disconnected or self._closing is not None)
         is_turned_away = answers.mail is not None and answers.mail.code == 421
         is_untried = self.accepted_count > 0 and (is_gone or is_turned_away)
-        return TxResult([status or self._lost_status() for status in statuses], is_untried=is_untried)
+        return TxResult([status or self.lost_status() for status in statuses], is_untried=is_untried)
 
     # content
 
@@ -232,10 +238,12 @@ class Transactor:
         replies = await peer.collect(1, self._timeouts.eom_s)
         self._watch_closing(replies)
         if not replies:
-            return TxResult([status or self._lost_status() for status in statuses], is_dot_unanswered=not was_lost)
+            return TxResult([status or self.lost_status() for status in statuses], is_dot_unanswered=not was_lost)
+        final = _verdict_of(replies[0])
+        if 300 <= replies[0].code < 400:
+            peer.abort(final.text)
         is_accepted = _is_ok(replies[0])
         self.accepted_count += is_accepted
-        final = _status_of(replies[0]) if is_accepted else _refusal(replies[0])
         return TxResult([status or final for status in statuses], is_accepted=is_accepted)
 
     async def _stream(self, task: Task) -> Status | None:
@@ -266,7 +274,9 @@ class Transactor:
         """The peer answered before the dot, or went away. A 4xx or 5xx is its verdict; either way the connection is over."""
         replies = await self._peer.collect(1, 0.0) if self._peer.has_reply else []
         self._peer.abort("Reply before the end of the message")
-        return _refusal(replies[0]) if replies else self._lost_status()
+        if not replies:
+            return self.lost_status()
+        return _unexpected(replies[0]) if replies[0].code < 400 else _status_of(replies[0])
 
 
 def _stuff_piece(tail: bytes, piece: bytes) -> tuple[bytes, bytes]:
@@ -283,8 +293,18 @@ def _status_of(reply: Reply) -> Status:
     return status_from_reply(reply.code, reply.last_line)
 
 
-def _refusal(reply: Reply) -> Status:
-    """The status of a reply that does not let us go on: a 2xx or 3xx in the wrong place is a temporary fault of the peer's."""
-    if 200 <= reply.code < 400:
-        return Status(451, "4.5.0", f"Unexpected reply: {reply.code} {reply.last_line}")
-    return _status_of(reply)
+def _verdict_of(reply: Reply) -> Status:
+    """The status of an answer to the final dot; a 3xx there is none."""
+    return _unexpected(reply) if 300 <= reply.code < 400 else _status_of(reply)
+
+
+def _misplaced(answers: _Answers) -> Status | None:
+    """The first reply that cannot answer its command: 3xx to MAIL or RCPT, 2xx to DATA."""
+    for reply in (answers.mail, *answers.rcpts):
+        if reply is not None and 300 <= reply.code < 400:
+            return _unexpected(reply)
+    return _unexpected(answers.data) if answers.data is not None and _is_ok(answers.data) else None
+
+
+def _unexpected(reply: Reply) -> Status:
+    return Status(451, "4.5.0", f"Unexpected reply: {reply.code} {reply.last_line}"[:STATUS_TEXT_LIMIT])

@@ -69,4 +69,5 @@ class QueueApp:
         """Answers what is in hand; the next requests go to other replicas."""
         await self._role.bus.stop_serving()
         await self._committer.drain()
+        await self._results.drain()
         await self._store.close()

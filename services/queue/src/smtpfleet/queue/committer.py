@@ -1,12 +1,11 @@
 """Commits: merges the messages of concurrent requests into one script call and one flush.
 
-At most one call per shard is under way; what arrives meanwhile is the next batch, so the batch grows with the load and a lone message
-waits for nobody. A call that fails because the store went away is repeated with the same tokens for a few seconds: the script answers
+A call that fails because the store went away is repeated with the same tokens for a few seconds: the script answers
 ok for what it had done. After that the verdict is failed and the peer hears 451.
 """
 
 import asyncio
-from collections import deque
+from functools import partial
 
 from msgspec import structs
 
@@ -15,6 +14,7 @@ from smtpfleet.contracts.commands import BATCH_BYTES, COMMIT_BATCH, CommitMessag
 from smtpfleet.contracts.envelope import Envelope, agent_of, relay_of
 from smtpfleet.queue.announcer import Announcer
 from smtpfleet.queue.cache import CachedMessage, EnvelopeCache
+from smtpfleet.queue.groupcommit import GroupCommit
 from smtpfleet.queue.scripts import COMMIT
 from smtpfleet.runtime import killpoint, metrics
 from smtpfleet.runtime.maillog import MailLog
@@ -49,40 +49,20 @@ class Committer:
         self._replica = replica
         self._shards = shards
         self._waitaof = waitaof
-        self._queues = [_ShardQueue() for _ in range(shards)]
-        self._flushers: set[asyncio.Task[None]] = set()
+        self._groups: list[GroupCommit[CommitMessage, CommitVerdict]] = [
+            GroupCommit(
+                partial(self._commit_batch, shard),
+                batch_count=COMMIT_BATCH,
+                batch_weight=BATCH_BYTES,
+                weigh=lambda message: len(message.content),
+            )
+            for shard in range(shards)
+        ]
 
     async def commit(self, messages: list[CommitMessage]) -> list[CommitVerdict]:
         """One verdict per message, in order, after the flush."""
-        loop = asyncio.get_running_loop()
-        waiting = []
-        for message in messages:
-            shard = ids.shard_of(message.msgid, self._shards)
-            verdict: asyncio.Future[CommitVerdict] = loop.create_future()
-            waiting.append(verdict)
-            queue = self._queues[shard]
-            queue.waiting.append((message, verdict))
-            if not queue.is_flushing:
-                queue.is_flushing = True
-                # The flusher starts in the next turn, so requests that arrived in this one share its first batch.
-                flusher = loop.create_task(self._flush(shard, queue))
-                self._flushers.add(flusher)
-                flusher.add_done_callback(self._flushers.discard)
+        waiting = [self._groups[ids.shard_of(message.msgid, self._shards)].put(message) for message in messages]
         return [await verdict for verdict in waiting]
-
-    async def _flush(self, shard: int, queue: "_ShardQueue") -> None:
-        while queue.waiting:
-            batch = queue.take()
-            try:
-                verdicts = await self._commit_batch(shard, [message for message, _ in batch])
-            except Exception as error:  # noqa: BLE001  whatever it is, the peers must hear 451 and the next batch must go on
-                self._log.error("commit failed", shard=shard, error=f"{type(error).__name__}: {error}")
-                verdicts = [CommitVerdict.FAILED] * len(batch)
-            for (_, waiter), verdict in zip(batch, verdicts, strict=True):
-                _verdicts.labels(verdict).inc()
-                if not waiter.done():
-                    waiter.set_result(verdict)
-        queue.is_flushing = False
 
     async def _commit_batch(self, shard: int, messages: list[CommitMessage]) -> list[CommitVerdict]:
         killpoint.reach("queue.commit.received")
@@ -96,10 +76,13 @@ class Committer:
         # Durable from here on. If we die now the peer hears nothing, smtp-in repeats the request and another replica says ok.
         killpoint.reach("queue.commit.flushed")
         if isinstance(answers, CommitVerdict):
-            return [answers] * len(messages)
-        verdicts = [CommitVerdict(answer.decode()) for answer in answers]
+            verdicts = [answers] * len(messages)
+        else:
+            verdicts = [CommitVerdict(answer.decode()) for answer in answers]
         done = [message for message, verdict in zip(stamped, verdicts, strict=True) if verdict is CommitVerdict.OK]
         self._remember(done, now_ms)
+        for verdict in verdicts:
+            _verdicts.labels(verdict).inc()
         return verdicts
 
     async def _run(self, shard: int, args: list[Value]) -> list[bytes] | CommitVerdict:
@@ -126,25 +109,8 @@ class Committer:
 
     async def drain(self) -> None:
         """Waits for what is under way."""
-        while self._flushers:
-            await asyncio.wait(list(self._flushers))
-
-
-class _ShardQueue:
-    """What waits for a shard's next flush."""
-
-    def __init__(self) -> None:
-        self.waiting: deque[tuple[CommitMessage, asyncio.Future[CommitVerdict]]] = deque()
-        self.is_flushing = False
-
-    def take(self) -> list[tuple[CommitMessage, asyncio.Future[CommitVerdict]]]:
-        """The next batch, within COMMIT_BATCH messages and about BATCH_BYTES."""
-        batch: list[tuple[CommitMessage, asyncio.Future[CommitVerdict]]] = []
-        size_bytes = 0
-        while self.waiting and len(batch) < COMMIT_BATCH and size_bytes < BATCH_BYTES:
-            batch.append(self.waiting.popleft())
-            size_bytes += len(batch[-1][0].content)
-        return batch
+        for group in self._groups:
+            await group.idle()
 
 
 def _stamp(message: CommitMessage, now_ms: int) -> CommitMessage:

@@ -11,7 +11,7 @@ from smtpfleet.contracts.status import Status
 from smtpfleet.smtp_in.reply import S500_BARE_LF, S500_CONTROL_CHARACTER
 
 COMMAND_LINE_LIMIT_BYTES = 2048
-"""OpenSMTPD 5.4.1 SMTP_LINE_MAX, terminator excluded. RFC 5321 §4.5.3.1.4 asks for 512 and more for extensions."""
+"""A line this long without its CRLF is too long; OpenSMTPD 5.4.1 SMTP_LINE_MAX. RFC 5321 §4.5.3.1.4 asks for 512 and more for extensions."""
 
 _LINE = re.compile(rb"([A-Za-z]*)[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)\r\n")
 

@@ -186,7 +186,7 @@ class Connection(SMTP):
             if state is State.DATA:
                 start += self._read_content(data[start:] if start else data)
             elif state in COMMAND_STATES:
-                end = data.find(b"\n", start, start + COMMAND_LINE_LIMIT_BYTES + 2) + 1
+                end = data.find(b"\n", start, start + COMMAND_LINE_LIMIT_BYTES + 1) + 1
                 if not end:
                     if size - start > COMMAND_LINE_LIMIT_BYTES:
                         session.on_bad_line(data[start : start + COMMAND_LINE_LIMIT_BYTES], S500_LINE_TOO_LONG)

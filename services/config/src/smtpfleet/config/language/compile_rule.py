@@ -142,14 +142,16 @@ def _action(scope: Scope, statement: RuleStatement, lookups: dict[str, str], *, 
     userbase = lookups.get("userbase", GETPWNAM)
     if isinstance(statement.action, Relay):
         return compile_relay(scope, statement.action)
-    # A virtual table may lead to addresses alone; every other rule without users accepts nobody.
-    if userbase == GETPWNAM and not virtual:
-        message = "no userbase: the system's users are not supported yet, so this rule finds no user"
-        scope.diagnostics.warning(statement.span, message, "name a table of users: userbase <users>")
     if isinstance(statement.action, Deliver):
         method, target = compile_deliver(scope, statement.action)
-        return LocalAction(method, target, alias, virtual, userbase)
-    return ExpandAction(alias, virtual, userbase, is_forward_only)
+        action: Action = LocalAction(method, target, alias, virtual, userbase)
+    else:
+        method, action = "", ExpandAction(alias, virtual, userbase, is_forward_only)
+    # A virtual table may lead to addresses alone, and an alias table of a rule without action always does.
+    if userbase == GETPWNAM and method == "maildir" and not virtual:
+        message = "no userbase: users are those of the system smtp-in and mda run on, in containers nobody"
+        scope.diagnostics.warning(statement.span, message, "name a table of users: userbase <users>")
+    return action
 
 
 def _warn_of_reach(scope: Scope, statement: RuleStatement, conditions: tuple[Condition, ...], action: Action) -> None:

@@ -65,8 +65,7 @@ def use_table(scope: Scope, use: TableUse, service: Service) -> str:
         declared = scope.tables.get(name.text)
         if declared is None:
             if name.text not in scope.broken_tables:
-                hint = did_you_mean(name.text, scope.tables) or "a table is declared before it is used"
-                scope.diagnostics.error(name.span, f"no such table: {name.text}", hint)
+                scope.diagnostics.error(name.span, f"no such table: {name.text}", _hint_for_name(scope, name.text))
             return ""
         span = name.span
     else:
@@ -83,6 +82,13 @@ def use_table(scope: Scope, use: TableUse, service: Service) -> str:
     check_entries(scope.diagnostics, declared, service.name)
     scope.tables[table.name] = declared
     return table.name
+
+
+def _hint_for_name(scope: Scope, name: str) -> str:
+    if f"<{name}>" in scope.tables:
+        return "the tables that are there by themselves are written `any` and `local`"
+    declared = [known for known in (*scope.tables, *scope.broken_tables) if not known.startswith("<")]
+    return did_you_mean(name, declared) or "a table is declared before it is used"
 
 
 def _inline_table(scope: Scope, name: str, value: InlineList | InlineMapping) -> DeclaredTable:

@@ -47,7 +47,7 @@ class Diagnostic:
     def render(self) -> str:
         """Headline, the line of the source, a caret under the place, the hint; ends in a newline."""
         span = self.span
-        source_line = printable(span.source.lines[span.line - 1])
+        source_line = printable(span.source.lines[span.line - 1].rstrip("\r"))
         # Tabs are kept in the padding, so that the caret stands right whatever a tab is worth.
         padding = "".join(char if char == "\t" else " " for char in source_line[: span.column - 1])
         room = max(1, len(source_line) - span.column + 1)

@@ -129,4 +129,6 @@ def _fail_after_rule(tokens: TokenStream, *, is_accept: bool) -> NoReturn:
         tokens.fail_at(
             token.span, f'"{word}" is out of place', 'auth and verify belong to "relay via URL"; "tls verify" to relay'
         )
+    if token.kind is TokenKind.WORD and "://" in token.text:
+        tokens.fail_at(token.span, f"a URL is out of place: {token.text}", f'write relay via "{token.text}"')
     tokens.fail("the end of the line", (*known, *_COMMON_OPTIONS, *_DIRECT_OPTIONS, *_VIA_OPTIONS))

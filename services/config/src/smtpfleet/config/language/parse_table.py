@@ -6,7 +6,7 @@ Knows nothing of kinds and backends. Called by parser.py, parse_rule.py and pars
 
 from smtpfleet.config.language.source import Span, span_from
 from smtpfleet.config.language.stream import TokenStream, Unparsable
-from smtpfleet.config.language.tokens import Token, TokenKind
+from smtpfleet.config.language.tokens import STATEMENT_KEYWORDS, Token, TokenKind
 from smtpfleet.config.language.tree import InlineList, InlineMapping, TableName, TableStatement, TableUse, Word
 
 _LINE_ENDS_HINT = "in braces, lines may end between elements only; elsewhere end the line with a backslash"
@@ -80,7 +80,9 @@ def _skip_separator(tokens: TokenStream, opening: Span) -> None:
     newline = tokens.peek()
     while tokens.peek().kind is TokenKind.NEWLINE:
         tokens.next()
-    if tokens.peek().kind is TokenKind.END:
-        tokens.fail_at(opening, "this brace is never closed")
+    following = tokens.peek()
+    begins_statement = following.kind is TokenKind.KEYWORD and following.text in STATEMENT_KEYWORDS
+    if following.kind is TokenKind.END or (newline.kind is TokenKind.NEWLINE and begins_statement):
+        tokens.fail_at(opening, 'this "{" is never closed')
     if newline.kind is TokenKind.NEWLINE and tokens.peek().text == "}" and tokens.peek().kind is TokenKind.SYMBOL:
         tokens.fail_at(tokens.peek().span, 'the closing "}" must follow the last element on its line', _LINE_ENDS_HINT)

@@ -26,7 +26,7 @@ from smtpfleet.config.language.parse_rule import parse_rule
 from smtpfleet.config.language.parse_table import parse_table_statement
 from smtpfleet.config.language.source import Span
 from smtpfleet.config.language.stream import TokenStream, Unparsable
-from smtpfleet.config.language.tokens import STATEMENT_KEYWORDS, Token, TokenKind
+from smtpfleet.config.language.tokens import KEYWORDS_5_4, STATEMENT_KEYWORDS, Token, TokenKind
 from smtpfleet.config.language.tree import Statement, Tree, Word
 
 _STATEMENTS: dict[str, Callable[[TokenStream, Token], Statement]] = {
@@ -96,6 +96,8 @@ def _fail_to_begin(tokens: TokenStream, span: Span, shown: str, text: str) -> No
         hint = "this looks like the form of OpenSMTPD 6.4 and later, which is not supported yet; write accept and reject rules"
     elif text == "hostname":
         hint = "the server name is the first line of /etc/mail/mailname, or SMTPFLEET_SERVER_NAME"
+    elif text in KEYWORDS_5_4:
+        hint = f"{text} is a reserved word; it begins no statement and names no macro"
     else:
         hint = did_you_mean(text, STATEMENT_KEYWORDS)
     tokens.fail_at(span, f"expected a statement or a macro assignment, found {shown}", hint)
@@ -104,6 +106,8 @@ def _fail_to_begin(tokens: TokenStream, span: Span, shown: str, text: str) -> No
 def _parse_macro(tokens: TokenStream, name: Word) -> None:
     if not tokens.take_symbol("="):
         _fail_to_begin(tokens, name.span, f'"{name.text}"', name.text)
+    if (token := tokens.peek()).kind in (TokenKind.NUMBER, TokenKind.KEYWORD):
+        tokens.macros.define(name.text, token.text)  # an error, but what uses the macro is not wrong because of it
     value = tokens.expect_word("the value of a macro")
     if not is_usable_name(name.text):
         tokens.diagnostics.warning(

@@ -35,6 +35,7 @@ class TokenStream:
         self._behind: Token | None = None  # comes after _ahead; only while recovering
         self._last_was_newline = True
         self._open_braces = 0
+        self._taken: Token | None = None
 
     def peek(self) -> Token:
         """The next token, which stays."""
@@ -45,7 +46,7 @@ class TokenStream:
     def next(self) -> Token:
         """The next token."""
         token = self.peek()
-        self._ahead = None
+        self._ahead, self._taken = None, token
         if token.kind is TokenKind.SYMBOL and token.text in ("{", "}"):
             self._open_braces += 1 if token.text == "{" else -1
         return token
@@ -119,23 +120,23 @@ class TokenStream:
         Inside braces that is after the closing one. Where that is missing, a blank line or the beginning of another statement ends it
         too, so that one forgotten brace does not hide every other error of the file.
         """
-        while True:
-            token = self.peek()
-            if token.kind is TokenKind.END:
-                break
-            if token.kind is TokenKind.NEWLINE:
-                if self._open_braces <= 0:
-                    break
-                self.next()
-                following = self.peek()
-                if following.kind is TokenKind.NEWLINE or (
-                    following.kind is TokenKind.KEYWORD and following.text in STATEMENT_KEYWORDS
-                ):
-                    self._put_back_newline(token)
-                    break
-                continue
+        while not self._is_at_statement_end():
             self.next()
         self._open_braces = 0
+
+    def _is_at_statement_end(self) -> bool:
+        token = self.peek()
+        if token.kind is TokenKind.END:
+            return True
+        if token.kind is TokenKind.NEWLINE and self._open_braces <= 0:
+            return True
+        if self._taken is None or self._taken.kind is not TokenKind.NEWLINE:
+            return False
+        begins_statement = token.kind is TokenKind.KEYWORD and token.text in STATEMENT_KEYWORDS
+        if begins_statement or token.kind is TokenKind.NEWLINE:
+            self._put_back_newline(self._taken)
+            return True
+        return False
 
     def _put_back_newline(self, newline: Token) -> None:
         assert self._ahead is not None
@@ -167,7 +168,7 @@ class TokenStream:
         hint = did_you_mean(token.text, candidates) if token.kind in (TokenKind.WORD, TokenKind.KEYWORD) else ""
         if needs_word and token.kind in (TokenKind.KEYWORD, TokenKind.NUMBER):
             hint = f'to use it as a string, quote it: "{token.text}"'
-        elif needs_word and token.kind is TokenKind.SYMBOL and token.text in "/@~*-%|":
+        elif token.kind is TokenKind.SYMBOL and token.text in "/@~*-%|":
             hint = f"a string that begins with {token.text} must be quoted"
         self.diagnostics.error(token.span, f"syntax error: expected {expected}, found {token.shown}", hint)
         raise Unparsable

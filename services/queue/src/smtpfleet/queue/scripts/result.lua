@@ -1,16 +1,15 @@
--- Applies outcomes to envelopes that the lease still holds. KEYS[1] tag. ARGV: lease done_ttl_s bounce_at, then per outcome
--- evpid action argument due:
+-- Applies outcomes to envelopes that their lease still holds. KEYS[1] tag. ARGV: done_ttl_s bounce_at, then per outcome
+-- lease evpid action argument due:
 --   gone        the envelope is finished (delivered, or failed without anyone to tell)
 --   deferred    argument = envelope bytes, due = next attempt
 --   delayed     as deferred, and the sender is to be warned
 --   failed      argument = envelope bytes; a bounce is to be written
 --   quarantined argument = reason; stays in the message, is not scheduled
 --   missing     only leaves the lease
--- Returns the evpids that were refused: not in the lease (any more).
-local tag, lease, done_ttl_s, bounce_at = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-local lease_key = tag .. 'lease:' .. lease
-local agenda, counts, refused = new_agenda(), new_counts(), {}
-local touched = {}
+-- Returns 1 per outcome that was applied, 0 per one that was refused: its lease does not hold the envelope (any more).
+local tag, done_ttl_s, bounce_at = KEYS[1], ARGV[1], ARGV[2]
+local agenda, counts, answers = new_agenda(), new_counts(), {}
+local touched, leases = {}, {}
 
 local function bounce(msgid, number, kind)
   if redis.call('HSET', tag .. 'bounce:' .. msgid, number, kind) == 1 then
@@ -28,12 +27,15 @@ local function forget_home(key)
   end
 end
 
-for i = 4, #ARGV, 4 do
-  local evpid, action, argument, due = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+for i = 3, #ARGV, 5 do
+  local lease, evpid, action, argument, due = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+  local lease_key = tag .. 'lease:' .. lease
   local agent_relay = redis.call('HGET', lease_key, evpid)
   if not agent_relay then
-    refused[#refused + 1] = evpid
+    answers[#answers + 1] = 0
   else
+    answers[#answers + 1] = 1
+    leases[lease] = lease_key
     local msgid, number = string.sub(evpid, 1, 16), string.sub(evpid, 17)
     local key = tag .. 'msg:' .. msgid
     redis.call('HDEL', lease_key, evpid)
@@ -64,9 +66,11 @@ end
 for msgid in pairs(touched) do
   finish_message(tag, msgid, done_ttl_s, counts)
 end
-if redis.call('EXISTS', lease_key) == 0 then
-  redis.call('ZREM', tag .. 'leases', lease)
+for lease, lease_key in pairs(leases) do
+  if redis.call('EXISTS', lease_key) == 0 then
+    redis.call('ZREM', tag .. 'leases', lease)
+  end
 end
 write_agenda(tag, agenda)
 write_counts(tag, counts)
-return refused
+return answers

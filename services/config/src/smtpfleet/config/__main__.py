@@ -1,0 +1,11 @@
+"""Starts the config role: `python -m smtpfleet.config`.
+
+Settings come from the environment (settings.py), everything about mail from the file they name.
+"""
+
+from smtpfleet.config.app import ConfigApp
+from smtpfleet.config.settings import ConfigSettings
+from smtpfleet.runtime.role import run_role
+
+if __name__ == "__main__":
+    run_role("config", ConfigSettings, ConfigApp)

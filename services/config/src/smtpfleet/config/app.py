@@ -1,0 +1,178 @@
+"""The composition root of config, and the loop that keeps the published configuration equal to the files.
+
+Compiles at start and whenever a file changed, off the event loop; publishes what compiled, reports what did not and leaves the last
+good one in force (law 9). Everything it owes the fleet is in `_pending`, so a lost bus only delays it.
+"""
+
+import asyncio
+from pathlib import Path
+
+from smtpfleet.config.handlers import ConfigHandlers
+from smtpfleet.config.language.compilation import Compilation, compile_file
+from smtpfleet.config.language.diagnostics import Severity
+from smtpfleet.config.language.host_discovery import discover_host
+from smtpfleet.config.language.macros import BadMacro, parse_definitions, split_definitions
+from smtpfleet.config.publisher import Publisher, digest_of
+from smtpfleet.config.settings import ConfigSettings
+from smtpfleet.config.watcher import FileWatcher
+from smtpfleet.contracts.configuration import Configuration
+from smtpfleet.contracts.subjects import CONFIGURATION_BUCKET
+from smtpfleet.runtime import metrics
+from smtpfleet.runtime.bus import BusUnavailable
+from smtpfleet.runtime.role import Role
+from smtpfleet.runtime.settings import BadSettings
+
+REPORTED_MAX = 50
+"""Diagnostics logged per compilation; a file that is no configuration at all has one per line. Chosen."""
+SETTLE_S = 0.1
+SETTLE_ROUNDS = 20
+"""A file that changes is read when it was quiet for SETTLE_S, or after SETTLE_ROUNDS of them: editors write in steps. Chosen."""
+VERIFY_S = 30.0
+"""The bucket is looked at this often for having lost its content (a new NATS without its store). One small read. Chosen."""
+
+_compilations = metrics.counter("config_compilations", "Compilations, by how they ended", ("result",))
+_errors = metrics.gauge("config_errors", "Errors of the last compilation; 0 where it is what the fleet should run")
+_warnings = metrics.gauge("config_warnings", "Warnings of the last compilation")
+_publications = metrics.counter("config_publications", "Configurations this replica wrote")
+
+
+class ConfigApp:
+    """The config role."""
+
+    def __init__(self, role: Role, settings: ConfigSettings) -> None:
+        self._role = role
+        self._log = role.log
+        self._settings = settings
+        try:
+            self._macros = parse_definitions(split_definitions(settings.config_macros))
+        except BadMacro as error:
+            raise BadSettings(f"SMTPFLEET_CONFIG_MACROS: {error}") from None
+        self._publisher = Publisher(role.bus)
+        self._watcher = FileWatcher()
+        self._last_good: Configuration | None = None
+        self._pending: Configuration | None = None
+        self._own_version = ""
+        self._reported = ""
+        self._was_refused = False
+        self._has_told_of_wait = False
+        self._wake = asyncio.Event()
+
+    async def start(self) -> None:
+        """Compiles and publishes once, then keeps watch. Ready is when a configuration is published, whoever did it."""
+        handlers = ConfigHandlers(self._log, lambda: self._own_version)
+        await self._compile()
+        await self._publish()
+        if self._last_good is None:
+            await self._tell_what_stays()
+        self._role.snapshot.on_change(handlers.on_configuration_published)
+        self._role.bus.when_reconnected(self._wake.set)
+        self._role.spawn(self._keep_current(), name="keep-current")
+
+    async def drain(self) -> None:
+        """Nothing is in hand: a publication is one write, done or not."""
+
+    async def _keep_current(self) -> None:
+        """Runs for the life of the process."""
+        loop = asyncio.get_running_loop()
+        verify_at = loop.time() + VERIFY_S
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.config_poll_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            if await asyncio.to_thread(self._watcher.has_changed):
+                await self._settle()
+                await self._compile()
+            if self._wake.is_set() or loop.time() >= verify_at:
+                self._wake.clear()
+                verify_at = loop.time() + VERIFY_S
+                await self._verify()
+            await self._publish()
+
+    async def _settle(self) -> None:
+        """Waits until nobody is writing the files."""
+        before = await asyncio.to_thread(self._watcher.current)
+        for _ in range(SETTLE_ROUNDS):
+            await asyncio.sleep(SETTLE_S)
+            after = await asyncio.to_thread(self._watcher.current)
+            if after == before:
+                return
+            before = after
+
+    async def _compile(self) -> None:
+        compiled = await asyncio.to_thread(self._compile_files)
+        self._watcher.remember(compiled.stamps)
+        _compilations.labels("ok" if compiled.configuration else "errors").inc()
+        _errors.set(compiled.error_count)
+        _warnings.set(compiled.warning_count)
+        self._report(compiled)
+        if compiled.configuration is not None:
+            changed = self._last_good is None or digest_of(self._last_good) != digest_of(compiled.configuration)
+            self._last_good = compiled.configuration
+            if changed:
+                self._pending = compiled.configuration
+
+    def _compile_files(self) -> Compilation:
+        settings = self._settings
+        host = discover_host(settings.server_name, settings.local_addresses)
+        return compile_file(Path(settings.config_file), host, root=settings.config_root, macros=self._macros)
+
+    def _report(self, compiled: Compilation) -> None:
+        """Every diagnostic, once: the same ones again are not news."""
+        rendered = compiled.render()
+        if rendered == self._reported:
+            return
+        self._reported = rendered
+        for item in compiled.diagnostics[:REPORTED_MAX]:
+            (self._log.error if item.severity is Severity.ERROR else self._log.warning)(item.line)
+        if (left_out := len(compiled.diagnostics) - REPORTED_MAX) > 0:
+            self._log.warning(f"and {left_out} more; smtpfleet-config check shows all")
+        if compiled.configuration is None:
+            self._log.error("configuration refused", file=self._settings.config_file, errors=compiled.error_count)
+        elif self._was_refused:
+            self._log.info("configuration OK again", file=self._settings.config_file)
+        self._was_refused = compiled.configuration is None
+
+    async def _tell_what_stays(self) -> None:
+        """After a start without a good file: whether the fleet has something to go on with."""
+        try:
+            current = await self._publisher.current()
+        except BusUnavailable as error:
+            self._log.warning("cannot see whether a configuration is published", error=error)
+            return
+        if current is not None:
+            self._log.warning("the last good configuration stays in force", version=current.version)
+        else:
+            self._log.error("there is no last good configuration; the fleet waits until the file is mended")
+
+    async def _verify(self) -> None:
+        """Publishes again where the bucket has lost what was in it; what another replica wrote stays."""
+        if self._last_good is None or self._pending is not None:
+            return
+        try:
+            if not await self._publisher.is_published():
+                self._log.warning("no configuration is published any more, publishing ours again")
+                self._pending = self._last_good
+        except BusUnavailable as error:
+            self._log.warning("cannot see whether a configuration is published", error=error)
+
+    async def _publish(self) -> None:
+        """Pays what is owed, or leaves it for the next round."""
+        if self._pending is None:
+            return
+        try:
+            await self._role.bus.ensure_streams(CONFIGURATION_BUCKET)
+            done = await self._publisher.publish(self._pending)
+        except BusUnavailable as error:
+            if not self._has_told_of_wait:
+                self._has_told_of_wait = True
+                self._log.warning("configuration not published yet, trying again", error=error)
+            return
+        self._pending, self._has_told_of_wait = None, False
+        self._own_version = done.version
+        if done.is_new:
+            _publications.inc()
+            self._log.info("configuration published", version=done.version, file=self._settings.config_file)
+        else:
+            self._log.info("configuration is published already", version=done.version)

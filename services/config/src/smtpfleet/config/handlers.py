@@ -1,0 +1,36 @@
+"""What config does with what it hears: one function per thing consumed. Decides nothing.
+
+config serves no requests yet; config.table.* of dynamic tables will be bound here. It follows its own key like every role, to see
+what another replica publishes. Bound by app.py.
+"""
+
+from collections.abc import Callable
+
+from smtpfleet.config.publisher import digest_in, number_in
+from smtpfleet.contracts.configuration import Configuration
+from smtpfleet.runtime import metrics
+from smtpfleet.runtime.maillog import MailLog
+
+_info = metrics.gauge("config_info", "1; the label is the version that is published", ("version",))
+
+
+class ConfigHandlers:
+    """own_version: of what this replica published last or found published as its own, "" before."""
+
+    def __init__(self, log: MailLog, own_version: Callable[[], str]) -> None:
+        self._log = log
+        self._own_version = own_version
+
+    def on_configuration_published(self, configuration: Configuration) -> None:
+        """Keeps the metric, and tells where another replica reads other files than this one."""
+        _info.clear()
+        _info.labels(configuration.version).set(1)
+        own = self._own_version()
+        is_newer = number_in(configuration.version) > number_in(own) > 0
+        if is_newer and digest_in(configuration.version) != digest_in(own):
+            # Left as it is: publishing ours again would make two replicas with different files fight for ever.
+            self._log.warning(
+                "another replica published a configuration that differs from our files",
+                version=configuration.version,
+                ours=own,
+            )

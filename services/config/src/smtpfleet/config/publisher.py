@@ -1,0 +1,110 @@
+"""Puts a compiled configuration into the bucket all roles follow, under a version that only grows.
+
+The only writer of the bucket. Several replicas may publish: the same content is not written twice, and of two writers at the same
+moment one sees the other's revision and looks again. Never compiles. A crash between reading and writing leaves the bucket as it was.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from smtpfleet.contracts import wire
+from smtpfleet.contracts.configuration import Configuration
+from smtpfleet.contracts.subjects import CONFIGURATION_BUCKET, CONFIGURATION_KEY
+from smtpfleet.runtime.bus import BusUnavailable, KvConflict
+
+CONFLICTS_MAX = 5
+"""More conflicts in a row mean a key that is deleted rather than missing, which has a revision although it has no value."""
+_DIGEST_DIGITS = 8
+
+
+class KeyValue(Protocol):
+    """The part of runtime.bus.Bus that is used here."""
+
+    async def kv_get(self, bucket: str, key: str) -> tuple[bytes, int] | None:
+        """Value and revision, or None. Raises BusUnavailable."""
+
+    async def kv_put(self, bucket: str, key: str, data: bytes, *, last: int | None = None) -> int:
+        """Writes, and returns the revision. Raises KvConflict where `last` is not the revision, BusUnavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """version: what the fleet runs. is_new: whether this call wrote it."""
+
+    version: str
+    is_new: bool
+
+
+def digest_of(configuration: Configuration) -> str:
+    """8 hex digits of the content, whatever its version."""
+    content = wire.encode(msgspec.structs.replace(configuration, version=""))
+    return hashlib.sha256(content).hexdigest()[:_DIGEST_DIGITS]
+
+
+def number_in(version: str) -> int:
+    """The number part of a version; 0 where there is none."""
+    number = version.partition("-")[0]
+    return int(number) if number.isdigit() else 0
+
+
+def digest_in(version: str) -> str:
+    """The digest part of a version."""
+    return version.partition("-")[2]
+
+
+class Publisher:
+    """Publishes into one bucket."""
+
+    def __init__(self, store: KeyValue) -> None:
+        self._store = store
+
+    async def publish(self, configuration: Configuration) -> Publication:
+        """Makes `configuration` the current one, unless it is. May be repeated. Raises BusUnavailable."""
+        digest = digest_of(configuration)
+        for _ in range(CONFLICTS_MAX):
+            entry = await self._store.kv_get(CONFIGURATION_BUCKET, CONFIGURATION_KEY)
+            revision = entry[1] if entry else 0
+            current = _version_in(entry[0]) if entry else ""
+            if digest_in(current) == digest:
+                return Publication(current, is_new=False)
+            version = f"{_number_after(current, revision)}-{digest}"
+            data = wire.encode(msgspec.structs.replace(configuration, version=version))
+            try:
+                await self._store.kv_put(CONFIGURATION_BUCKET, CONFIGURATION_KEY, data, last=revision)
+            except KvConflict:
+                continue
+            return Publication(version, is_new=True)
+        if entry is not None:
+            raise BusUnavailable("others publish configurations at the same time, again and again")
+        await self._store.kv_put(CONFIGURATION_BUCKET, CONFIGURATION_KEY, data)
+        return Publication(version, is_new=True)
+
+    async def is_published(self) -> bool:
+        """Whether there is anything under the key, also what only another release can read. Raises BusUnavailable."""
+        return await self._store.kv_get(CONFIGURATION_BUCKET, CONFIGURATION_KEY) is not None
+
+    async def current(self) -> Configuration | None:
+        """What is published, or None where there is nothing we can read. Raises BusUnavailable."""
+        entry = await self._store.kv_get(CONFIGURATION_BUCKET, CONFIGURATION_KEY)
+        return _decode(entry[0]) if entry else None
+
+
+def _decode(data: bytes) -> Configuration | None:
+    try:
+        return wire.decode(data, Configuration)
+    except (wire.UnknownVersion, wire.Malformed, wire.RemoteFault):
+        return None
+
+
+def _version_in(data: bytes) -> str:
+    """The version of a published configuration; "" where it is of another wire version or damaged."""
+    configuration = _decode(data)
+    return configuration.version if configuration else ""
+
+
+def _number_after(version: str, revision: int) -> int:
+    """One more than the published number; where that is unknown, than the revision, which is never behind it."""
+    return (number_in(version) or revision) + 1

@@ -1,0 +1,126 @@
+"""Characters to tokens: the odd corners of OpenSMTPD's lexer, and that nothing makes the parser fail."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smtpfleet.config.language.compilation import compile_file
+from smtpfleet.config.language.diagnostics import Diagnostics
+from smtpfleet.config.language.lexer import TOKEN_LIMIT, Lexer
+from smtpfleet.config.language.macros import Macros
+from smtpfleet.config.language.source import SourceText
+from smtpfleet.config.language.tokens import KEYWORDS_5_4, TokenKind
+from tests.unit.config.stage import HOST
+
+W, N, K, S, A, NL, F = (
+    TokenKind.WORD,
+    TokenKind.NUMBER,
+    TokenKind.KEYWORD,
+    TokenKind.SYMBOL,
+    TokenKind.ARROW,
+    TokenKind.NEWLINE,
+    TokenKind.FAULT,
+)
+MACROS = {"m": "a b", "n": "mx", "q": "'x y'", "d": "$n", "open": '"begin'}
+
+ROWS = {
+    "a b\tc": [(W, "a"), (W, "b"), (W, "c")],
+    "10.0.0.0/8 ::1 a@b x-y_z _ tls://h:25 35M 4h": [
+        (W, "10.0.0.0/8"), (W, "::1"), (W, "a@b"), (W, "x-y_z"), (W, "_"), (W, "tls://h:25"), (W, "35M"), (W, "4h"),
+    ],
+    "25 -3 25, 25}25)25=25/8": [
+        (N, "25"), (N, "-3"), (N, "25"), (S, ","), (N, "25"), (S, "}"), (N, "25"), (S, ")"), (N, "25"), (S, "="), (N, "25"), (S, "/"),
+        (N, "8"),
+    ],
+    "25#x": [(W, "25")],
+    "25;6": [(W, "25;6")],
+    "-x": [(S, "-"), (W, "x")],
+    "/path @d ~ *": [(S, "/"), (W, "path"), (S, "@"), (W, "d"), (S, "~"), (S, "*")],
+    "a=b=>c = >d": [(W, "a"), (S, "="), (W, "b"), (A, "=>"), (W, "c"), (S, "="), (S, ">"), (W, "d")],
+    "listen Listen 'listen' \"on\"": [(K, "listen"), (W, "Listen"), (W, "listen"), (W, "on")],
+    "tls-require tls-requires": [(K, "tls-require"), (W, "tls-requires")],
+    "a # b \\\n c\nd": [(W, "a"), (NL, ""), (W, "d")],
+    "a \\\nb\\c d\\ e": [(W, "a"), (W, "bc"), (W, "d"), (W, "e")],
+    "'a\"b' \"a'b\" 'a\\'b' 'a\\nb' 'a\\\\'": [(W, 'a"b'), (W, "a'b"), (W, "a'b"), (W, "a\\nb"), (F, "a\\'")],
+    "'a\nb\\\nc' 'd\\ e'": [(W, "abc"), (W, "d e")],
+    "$m": [(W, "a"), (W, "b")],
+    "$n.test x$n": [(W, "mx.test"), (W, "x$n")],
+    "$n/$n $q '$n'": [(W, "mx/$n"), (W, "x y"), (W, "$n")],
+    "$d": [(S, "$"), (W, "n")],
+    '$open end"': [(W, "begin end")],
+    "$undefined rest of it\na": [(F, ""), (NL, ""), (W, "a")],
+    "é": [(S, "é")],
+}  # fmt: skip
+
+
+def lex(text: str) -> list[tuple[TokenKind, str]]:
+    lexer = Lexer(SourceText("text", text, 1), Macros(MACROS), Diagnostics())
+    found = []
+    while (token := lexer.next()).kind is not TokenKind.END:
+        found.append((token.kind, token.text))
+    return found
+
+
+@pytest.mark.parametrize("text", ROWS)
+def test_tokens(text: str) -> None:
+    assert lex(text) == ROWS[text]
+
+
+def test_positions_are_those_of_the_source() -> None:
+    lexer = Lexer(SourceText("text", 'ab \\\n  "c\nd" $n.x # e\nf', 1), Macros(MACROS), Diagnostics())
+    places = []
+    while (token := lexer.next()).kind is not TokenKind.END:
+        places.append((token.text, token.span.line, token.span.column, token.span.length))
+    assert places == [("ab", 1, 1, 2), ("cd", 2, 3, 2), ("mx.x", 3, 4, 4), ("", 3, 12, 1), ("f", 4, 1, 1)]
+
+
+def test_there_are_sixty_odd_reserved_words_and_all_are_lower_case() -> None:
+    assert {"accept", "bounce-warn", "max-message-size", "virtual", "tls-require"} <= KEYWORDS_5_4
+    assert all(word == word.lower() for word in KEYWORDS_5_4)
+
+
+def test_a_token_may_not_be_endless() -> None:
+    assert lex("a" * TOKEN_LIMIT) == [(W, "a" * TOKEN_LIMIT)]
+    assert lex("a" * (TOKEN_LIMIT + 1) + " b\nc") == [(F, ""), (NL, ""), (W, "c")]
+    assert lex("'" + "a" * (TOKEN_LIMIT + 1) + "' b\nc") == [(F, ""), (NL, ""), (W, "c")]
+    assert lex("1" * (TOKEN_LIMIT + 1) + "\nc") == [(F, ""), (NL, ""), (W, "c")]
+
+
+_PIECES = [
+    *sorted(KEYWORDS_5_4), "{", "}", "<", ">", "=", "=>", "!", ",", "\n", " ", "\t", '"', "'", "\\", "#", "$", "$m", "m", "1", "-", "25",
+    "1d", "a.test", "<t>", "table t { a = b }\n", "smtp://h", "tls+auth://l@h:25", "(", ")", "/", "é", "\x00", "\r",
+]  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(parts=st.lists(st.one_of(st.sampled_from(_PIECES), st.text(max_size=4)), max_size=40), blanks=st.booleans())
+def test_any_text_ends_in_a_configuration_or_in_errors(
+    parts: list[str], blanks: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    main = tmp_path_factory.getbasetemp() / "fuzz.conf"
+    main.write_bytes((" " if blanks else "").join(parts).encode("utf-8", "surrogatepass"))
+    compiled = compile_file(main, HOST)
+    assert (compiled.configuration is None) == (compiled.error_count > 0)
+    for item in compiled.diagnostics:
+        assert 1 <= item.span.line <= len(item.span.source.lines)
+        assert item.render().count("\n") <= 6
+        assert all(char.isprintable() or char in "\t\n" for char in item.render() if ord(char) < 0xA0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.binary(max_size=200))
+def test_any_bytes_end_in_errors_or_not_at_all(data: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    main = tmp_path_factory.getbasetemp() / "bytes.conf"
+    main.write_bytes(data)
+    assert compile_file(main, HOST).configuration is None
+
+
+def test_lexing_a_large_table_is_linear(tmp_path: Path) -> None:
+    main = tmp_path / "smtpd.conf"
+    entries = "\n".join(f"host{number}.example.test" for number in range(20_000))
+    main.write_text(f"table t {{ {entries} }}\nlisten on 127.0.0.1\naccept for domain <t> relay\n")
+    compiled = compile_file(main, HOST)
+    assert compiled.configuration is not None
+    assert len(compiled.configuration.tables["t"].entries) == 20_000

@@ -1,0 +1,104 @@
+"""Delays, sizes, relay URLs, macro definitions, table files: text to value."""
+
+import pytest
+
+from smtpfleet.config.language.diagnostics import Diagnostics, did_you_mean
+from smtpfleet.config.language.duration import parse_delay_s, parse_size_bytes
+from smtpfleet.config.language.macros import BadMacro, parse_definitions, split_definitions
+from smtpfleet.config.language.relay_url import SCHEMES, BadUrl, RelayUrl, parse_relay_url
+from smtpfleet.config.language.source import SourceText
+from smtpfleet.config.language.tablefile import LIST, MAPPING, parse_table_file
+
+DELAYS = {
+    "1s": 1, "90m": 5400, "4h": 14400, "4d": 345600, "2147483647s": 2147483647,
+    "0s": None, "4": None, "4w": None, "-1d": None, "1.5h": None, "1d2h": None, "d": None, "": None, "24856d": None, "9" * 400 + "s": None,
+    "1٣s": None, "4D": None,
+}  # fmt: skip
+SIZES = {
+    "35M": 36700160, "35m": 36700160, "36700160": 36700160, "1B": 1, "1K": 1024, "1.5M": 1572864, "1G": 1 << 30, "1T": 1 << 40, "7E": 7 << 60,
+    "0": 0, "8E": None, "": None, "M": None, "-1": None, "1Q": None, "1 M": None, "1e6": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", DELAYS)
+def test_delay(text: str) -> None:
+    assert parse_delay_s(text) == DELAYS[text]
+
+
+@pytest.mark.parametrize("text", SIZES)
+def test_size(text: str) -> None:
+    assert parse_size_bytes(text) == SIZES[text]
+
+
+@pytest.mark.parametrize(
+    ("text", "scheme", "label", "host", "port"),
+    [
+        ("h", "", "", "h", 0),
+        ("mx.Example.TEST:2525", "", "", "mx.example.test", 2525),
+        ("smtp://192.0.2.1", "smtp", "", "192.0.2.1", 0),
+        ("SMTP+TLS://h:587", "smtp+tls", "", "h", 587),
+        ("tls://h", "tls", "", "h", 0),
+        ("smtps://h:65535", "smtps", "", "h", 65535),
+        ("secure://h", "secure", "", "h", 0),
+        ("tls+auth://me@h", "tls+auth", "me", "h", 0),
+        ("smtps+auth://a@b@h:465", "smtps+auth", "a@b", "h", 465),
+        ("secure+auth://l@h", "secure+auth", "l", "h", 0),
+        ("lmtp://h:24", "lmtp", "", "h", 24),
+        ("backup://h", "backup", "", "h", 0),
+        ("smtp://[2001:db8::1]", "smtp", "", "[2001:db8::1]", 0),
+        ("smtp://[2001:db8::1]:25", "smtp", "", "[2001:db8::1]", 25),
+        ("smtp://my_service", "smtp", "", "my_service", 0),
+    ],
+)
+def test_relay_url(text: str, scheme: str, label: str, host: str, port: int) -> None:
+    assert parse_relay_url(text) == RelayUrl(SCHEMES[scheme], label, host, port)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "smtp://", "://h", "x://h", "smtp://h:", "smtp://h:0", "smtp://h:65536", "smtp://h:x", "smtp://h: 25", "smtp://::1", "label@h",
+        "smtp://label@h", "tls+auth://h", "tls+auth://@h", "lmtp://h", "smtp://h/path", "smtp://h h", "smtp://-h", "smtp://h\n", "smtp://h:٣",
+    ],
+)  # fmt: skip
+def test_invalid_relay_url(text: str) -> None:
+    assert isinstance(parse_relay_url(text), BadUrl)
+
+
+def test_macro_definitions_are_split_at_the_last_equals_sign() -> None:
+    assert parse_definitions(["a=1", "b=", "a=2 3"]) == {"a": "2 3", "b": ""}
+    assert split_definitions("a=1, b=2 3,,") == ["a=1", "b=2 3"]
+    for definition in ("a", "=1", "a=b=c", "a b=c"):
+        with pytest.raises(BadMacro, match="could not parse macro definition"):
+            parse_definitions([definition])
+
+
+@pytest.mark.parametrize(
+    ("word", "candidates", "answer"),
+    [
+        ("recieve", ["receive"], 'did you mean "receive"?'),
+        ("LOCAL", ["local", "any"], 'did you mean "local"?'),
+        ("port", ["for"], ""),
+        ("x", [], ""),
+    ],
+)
+def test_suggestions(word: str, candidates: list[str], answer: str) -> None:
+    assert did_you_mean(word, candidates) == answer
+
+
+TABLE_FILES = {
+    "a\nb\n": (LIST, {"a": "", "b": ""}),
+    "  A  \n\n# c\n\tb # no comment": (LIST, {"a": ""}),
+    "a b\nc: d, e\nf\t:g\nh : i\nj:k:l\n": (MAPPING, {"a": "b", "c": "d, e", "f": ":g", "h": "i", "j": "k:l"}),
+    "root: |/bin/cmd x\nerr: error:550 go away\n": (MAPPING, {"root": "|/bin/cmd x", "err": "error:550 go away"}),
+    "a: \r\nb:\r\n": (LIST, {"a": "", "b": ""}),
+    "@: all\n@x.test: b\n": (MAPPING, {"@": "all", "@x.test": "b"}),
+    "a: b\nA: c\n": (MAPPING, {"a": "c"}),
+    "": (MAPPING, {}),
+}
+
+
+@pytest.mark.parametrize("text", TABLE_FILES)
+def test_table_file(text: str) -> None:
+    found = parse_table_file(SourceText("t", text, 1), Diagnostics())
+    assert (found.kind, found.entries) == TABLE_FILES[text]

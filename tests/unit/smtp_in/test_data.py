@@ -1,0 +1,102 @@
+"""The content reader: its end however the bytes are split, its limit, its memory."""
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smtpfleet.mail.dots import stuff
+from smtpfleet.smtp_in.data import BLOCK_BYTES, DataReader
+from smtpfleet.smtp_in.reply import S554_TOO_BIG
+
+END = b".\r\n"
+
+
+def read(pieces: list[bytes], limit_bytes: int = 1_000_000) -> tuple[DataReader, bytes]:
+    """Feeds pieces until the end; returns the reader and what was left over."""
+    reader = DataReader(limit_bytes)
+    for number, piece in enumerate(pieces):
+        taken = reader.feed(piece)
+        if reader.is_complete:
+            return reader, piece[taken:] + b"".join(pieces[number + 1 :])
+        assert taken == len(piece)
+    return reader, b""
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    bounds = [0, *sorted({place % (len(data) + 1) for place in places}), len(data)]
+    return [data[a:b] for a, b in itertools.pairwise(bounds)]
+
+
+LINES = st.lists(
+    st.one_of(st.sampled_from([b"", b".", b"..", b".x", b"x."]), st.binary(max_size=20)), max_size=12
+).map(lambda lines: [line.translate(None, b"\r\n\0") for line in lines])  # fmt: skip
+
+
+@given(lines=LINES, places=st.lists(st.integers(0, 400), max_size=12))
+def test_any_content_survives_any_split(lines: list[bytes], places: list[int]) -> None:
+    content = b"".join(line + b"\r\n" for line in lines)
+    reader, rest = read(cut(stuff(content) + END + b"NOOP\r\n", places))
+    assert reader.is_complete and reader.refusal is None
+    assert reader.peek() == content
+    assert rest == b"NOOP\r\n"
+
+
+@settings(max_examples=300)
+@given(
+    data=st.lists(st.sampled_from([b"\r", b"\n", b".", b"a"]), max_size=30).map(b"".join),
+    places=st.lists(st.integers(0, 40)),
+)
+def test_splits_change_nothing_about_line_ends(data: bytes, places: list[int]) -> None:
+    data += b"\r\n.\r\n"
+    whole, rest = read([data])
+    split, split_rest = read(cut(data, places))
+    assert (split.refusal, split.peek(), split_rest) == (whole.refusal, whole.peek(), rest)
+    end = 3 if data.startswith(END) else data.find(b"\r\n.\r\n") + 5
+    assert rest == data[end:]
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 7, 1000, 70_000, 1_000_000])
+@pytest.mark.parametrize(("size_bytes", "is_refused"), [(200_000, False), (200_002, True), (500_000, True)])
+def test_the_limit_counts_raw_bytes(piece_bytes: int, size_bytes: int, is_refused: bool) -> None:
+    data = (b"x" * 98 + b"\r\n") * (size_bytes // 100) + b"\r\n" * (size_bytes % 100 // 2) + END
+    pieces = [data[at : at + piece_bytes] for at in range(0, len(data), piece_bytes)]
+    reader, _ = read([b"", *pieces], limit_bytes=200_000)
+    assert reader.is_complete
+    assert reader.refusal == (S554_TOO_BIG if is_refused else None)
+    assert len(reader.peek()) == (0 if is_refused else size_bytes)
+
+
+def test_the_end_is_found_across_the_place_where_swallowing_began() -> None:
+    for overhang in range(8):
+        reader = DataReader(100)
+        data = b"x" * (BLOCK_BYTES + 90 - overhang) + b"\r\n.\r\nNOOP\r\n"
+        taken = reader.feed(data[: BLOCK_BYTES + 92 - overhang])
+        taken += sum(reader.feed(bytes([byte])) for byte in data[taken:] if not reader.is_complete)
+        assert reader.is_complete and reader.refusal is S554_TOO_BIG
+        assert data[taken:] == b"NOOP\r\n"
+
+
+@pytest.mark.parametrize("piece_bytes", [1000, 100_000])
+def test_a_line_without_end_is_not_held(piece_bytes: int) -> None:
+    reader = DataReader(10_000_000)
+    for _ in range(2_000_000 // piece_bytes):
+        reader.feed(b"x" * piece_bytes)
+        assert len(reader._undecided) <= BLOCK_BYTES + piece_bytes + 4
+    reader.feed(b"\r\n.\r\n")
+    assert reader.is_complete and reader.refusal is not None
+    assert "line too long" in reader.refusal.text
+
+
+def test_taking_from_the_front_leaves_the_rest() -> None:
+    reader, _ = read([b"0123456789\r\n" + END])
+    reader.prepend(b"head\r\n")
+    assert reader.held_bytes == 18
+    assert [reader.take(8), reader.take(8), reader.take(8), reader.take(8)] == [
+        b"head\r\n01",
+        b"23456789",
+        b"\r\n",
+        b"",
+    ]
+    assert reader.held_bytes == 0
