@@ -69,7 +69,7 @@ class Arena:
         """Load, fault, and the account of both."""
         outcome = Outcome(fault)
         maildir.empty(self._new)
-        self._sink.restart()
+        residue = max(self._queued_count(), 0)
         before = self._counters()
         options = [
             "--rate",
@@ -99,7 +99,7 @@ class Arena:
         outcome.fault_s = (time.time_ns() - began_ns) / 1e9
         loader.finish(fault.lasts_s + SETTLE_S + 120.0)
         acknowledged = loader.summary["fates"].get("accepted", 0)
-        self._await_arrivals(acknowledged)
+        self._await_arrivals(acknowledged, loader.run, residue)
         outcome.tally = tally(loader.attempts, self._arrivals(), loader.run, loader.summary["unanswered"])
         outcome.still_queued = sum(self._is_queued(msgid) for msgid in outcome.tally.missing)
         outcome.lost = len(outcome.tally.missing) - outcome.still_queued
@@ -110,13 +110,17 @@ class Arena:
     def _arrivals(self) -> list[Arrival]:
         return maildir.read(self._new) + self._sink.arrivals()
 
-    def _await_arrivals(self, wanted: int) -> None:
-        """Until as many arrived as were acknowledged and the queue is empty, or time is up."""
+    def _await_arrivals(self, wanted: int, run: str, residue: int) -> None:
+        """Until as many of this run arrived as were acknowledged and the queue holds no more than before, or time is up."""
         ends_at = time.monotonic() + SETTLE_S
         while time.monotonic() < ends_at:
-            if maildir.count(self._new) + self._sink.count() >= wanted and self._queued_count() == 0:
-                return
-            time.sleep(0.3)
+            if self._queued_count() in range(residue + 1):
+                arrived = {
+                    arrival.mark for arrival in self._arrivals() if arrival.mark is not None and arrival.mark.run == run
+                }
+                if len(arrived) >= wanted:
+                    return
+            time.sleep(0.5)
 
     def _queued_count(self) -> int:
         """Envelopes in the queue; -1 where admin does not say."""

@@ -28,6 +28,10 @@ def greeted(stage: Stage) -> MemoryTransport:
     return client
 
 
+def batch_sizes(stage: Stage) -> list[int]:
+    return [len(request.messages) for request in stage.queue.requests if isinstance(request, CommitMessages)]
+
+
 def large_stage() -> Stage:
     return Stage(make_configuration(max_message_size_bytes=10_000_000))
 
@@ -59,10 +63,10 @@ async def test_while_a_commit_waits_the_next_ones_gather(stage: Stage) -> None:
     await stage.until(lambda: stage.queue.requests)
     for client in clients[1:]:
         client.feed(MESSAGE)
-    await stage.until(lambda: sum(len(r.messages) for r in stage.queue.requests) == 200)  # type: ignore[attr-defined]
+    await stage.until(lambda: sum(batch_sizes(stage)) == 200)
     stage.queue.may_answer.set()
     await stage.settle()
-    assert [len(request.messages) for request in stage.queue.requests] == [1, 64, 64, 64, 7]  # type: ignore[attr-defined]
+    assert batch_sizes(stage) == [1, 64, 64, 64, 7]
     assert len(stage.queue.messages) == 200
 
 

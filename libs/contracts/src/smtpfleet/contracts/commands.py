@@ -101,7 +101,7 @@ class LoadEnvelopes(Struct, frozen=True, array_like=True):
 class LoadedMessage(Struct, frozen=True, array_like=True):
     """A message and those of its envelopes that were asked for.
 
-    content: whole, or empty where it is larger than INLINE_CONTENT_LIMIT_BYTES; then read `chunk_count` chunks.
+    content: whole, and chunk_count 0; or empty where it is larger than INLINE_CONTENT_LIMIT_BYTES: then read chunk_count chunks.
     """
 
     msgid: str

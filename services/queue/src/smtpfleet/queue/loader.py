@@ -64,8 +64,10 @@ class Loader:
             else:
                 for envelope in envelopes:
                     self._loaded.put(request.shard, request.lease, envelope)
-                size_bytes, chunk_count = record.meta.size_bytes, record.meta.chunk_count
-                messages.append(LoadedMessage(record.msgid, size_bytes, content or b"", chunk_count, envelopes))
+                chunk_count = record.meta.chunk_count if content is None else 0
+                messages.append(
+                    LoadedMessage(record.msgid, record.meta.size_bytes, content or b"", chunk_count, envelopes)
+                )
         if expired or unreadable or missing:
             await self._results.dismiss(
                 request.shard, request.lease, expired=expired, unreadable=unreadable, missing=missing

@@ -5,12 +5,13 @@ keeps its own (law 9). Built by server, read by session.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from smtpfleet.contracts.configuration import LOCAL_HOST, Configuration, Listener
 from smtpfleet.contracts.status import Status
 from smtpfleet.mail.tables import TableError, Tables
+from smtpfleet.smtp_in.expansions import Expansions
 from smtpfleet.smtp_in.transaction import Origin, Transaction
 
 
@@ -21,6 +22,10 @@ class Entrance:
     configuration: Configuration
     tables: Tables
     listener: Listener
+    expansions: Expansions = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "expansions", Expansions(self.configuration, self.tables))
 
     @property
     def name(self) -> str:

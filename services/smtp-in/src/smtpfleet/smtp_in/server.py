@@ -23,7 +23,8 @@ from smtpfleet.smtp_in.entrance import Entrance, Surroundings
 from smtpfleet.smtp_in.gate import Gate
 from smtpfleet.smtp_in.journal import FactLog
 from smtpfleet.smtp_in.reply import S421_TOO_MANY_SESSIONS, S500_LINE_TOO_LONG, encode_reply
-from smtpfleet.smtp_in.session import COMMAND_STATES, Session, State
+from smtpfleet.smtp_in.session import Session
+from smtpfleet.smtp_in.state import COMMAND_STATES, HELD_STATES, State
 
 SESSION_TIMEOUT_S = 300
 """OpenSMTPD SMTPD_SESSION_TIMEOUT; RFC 5321 §4.5.3.2.7."""
@@ -35,7 +36,6 @@ BUFFER_LIMIT_BYTES = 64 * 1024
 """What a peer may pipeline while it waits for queue; beyond it we stop reading. Chosen: hundreds of commands."""
 
 _QUIET_TICKS = SESSION_TIMEOUT_S // SWEEP_EVERY_S
-_HELD_STATES = frozenset(State) - COMMAND_STATES - {State.DATA}
 
 
 class Server:
@@ -175,7 +175,7 @@ class Connection(SMTP):
         return self.session.state is State.CLOSING
 
     def _is_held(self) -> bool:
-        return self._is_writing_paused or self.session.state in _HELD_STATES
+        return self._is_writing_paused or self.session.state in HELD_STATES
 
     def _consume(self, data: bytes) -> None:
         """Feeds the session all it can take now and answers it in one write; the rest stays in the buffer."""

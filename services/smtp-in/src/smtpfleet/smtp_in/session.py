@@ -20,7 +20,6 @@ its 4-command kick is looser here because a peer may pipeline (docs/parity.md). 
 """
 
 from collections.abc import Callable, Sequence
-from enum import Enum, auto
 
 from smtpfleet.contracts.commands import (
     CHUNK_BYTES,
@@ -33,7 +32,7 @@ from smtpfleet.contracts.commands import (
 from smtpfleet.contracts.ids import new_msgid, new_token
 from smtpfleet.contracts.status import S451_LOCAL_ERROR, S452_STORE_FULL, S554_LOOP_DETECTED, Status, StatusClass
 from smtpfleet.mail.address import is_valid_helo
-from smtpfleet.mail.expand import Destination, expand_rcpt
+from smtpfleet.mail.expand import Destination
 from smtpfleet.mail.grammar import parse_mail_from, parse_rcpt_to
 from smtpfleet.mail.headers import HOP_LIMIT, count_received
 from smtpfleet.mail.received import UNKNOWN_HOST, date_text
@@ -43,6 +42,7 @@ from smtpfleet.smtp_in.command import Command
 from smtpfleet.smtp_in.data import DataReader
 from smtpfleet.smtp_in.entrance import Entrance, Surroundings
 from smtpfleet.smtp_in.patience import Patience
+from smtpfleet.smtp_in.state import COMMAND_STATES, State
 from smtpfleet.smtp_in.transaction import Origin, Transaction
 
 ID_DRAWS_LIMIT = 4
@@ -52,23 +52,6 @@ _INLINE_LIMIT_BYTES = (
 )  # room for our Received header: names and an rcpt, each under 1 KiB
 
 
-class State(Enum):
-    """Where the conversation stands; see the module."""
-
-    INIT = auto()
-    SETUP = auto()
-    TRANSACTION = auto()
-    DATA = auto()
-    AWAITING_RCPT_VERDICT = auto()
-    AWAITING_QUEUE_APPEND = auto()
-    AWAITING_QUEUE_COMMIT = auto()
-    CLOSING = auto()
-
-    # Members are compared by identity already; Enum's own hash is a Python function, called for every state change.
-    __hash__ = object.__hash__
-
-
-COMMAND_STATES = frozenset({State.INIT, State.SETUP, State.TRANSACTION})
 Request = CommitMessage | AppendContent | DropContent
 
 
@@ -77,7 +60,7 @@ class Session:
 
     # The shell is a subclass of aiosmtpd's SMTP, which reads `peer`, `ssl` and `authenticated` of its session.
     __slots__ = (
-        "_around", "_detail", "_patience", "_row", "authenticated", "entrance", "id", "is_local", "mail_count", "origin", "peer",
+        "_around", "_detail", "_patience", "_row", "_source", "authenticated", "entrance", "id", "is_local", "mail_count", "origin", "peer",
         "replies", "request", "ssl", "state", "tx",
     )  # fmt: skip
 
@@ -96,6 +79,7 @@ class Session:
         self.state = State.INIT
         self._row = TABLE[State.INIT]
         self._around = around
+        self._source = entrance.expansions.source_class(peer, is_local=is_local)
         self._patience = Patience()
         self._detail = ""
 
@@ -214,7 +198,7 @@ class Session:
         assert self.tx is not None
         if len(self.tx.rcpts) >= self.entrance.configuration.limits.max_rcpt:
             return r.S452_TOO_MANY_RCPTS
-        expansion = expand_rcpt(self.entrance.configuration, self.entrance.tables, self.tx.facts, rcpt)
+        expansion = self.entrance.expansions.expand(self.tx.facts, self._source, rcpt)
         if expansion.refusal is None:
             return expansion.destinations
         self._detail = expansion.detail

@@ -1,0 +1,98 @@
+"""Where paths lead, and what cannot be read."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+
+from smtpfleet.config.language.compilation import compile_file
+from smtpfleet.config.language.files import ConfigFiles, ReadFile, Unreadable
+from tests.unit.config.stage import HOST, LISTENER, RULE, compile_text
+
+
+@pytest.mark.parametrize(
+    ("root", "path", "leads_to"),
+    [
+        ("", "users", "etc/mail/users"),
+        ("", "/etc/users", "/etc/users"),
+        ("", "../users", "etc/mail/../users"),
+        ("root", "users", "root/users"),
+        ("root", "/etc/users", "root/etc/users"),
+        ("/r", "//users", "/r/users"),
+    ],
+)
+def test_paths(root: str, path: str, leads_to: str) -> None:
+    assert ConfigFiles(Path("etc/mail/smtpd.conf"), root).resolve(path) == Path(leads_to)
+
+
+def test_tables_and_includes_are_found_below_the_root(tmp_path: Path) -> None:
+    (tmp_path / "root/etc").mkdir(parents=True)
+    (tmp_path / "root/etc/domains").write_text("a.test\n")
+    (tmp_path / "root/rules.conf").write_text("accept for domain <d> relay\n")
+    text = f'{LISTENER}table d "/etc/domains"\ninclude "rules.conf"\n'
+    compiled = compile_text(tmp_path, text, root=str(tmp_path / "root"))
+    assert compiled.configuration is not None, compiled.render()
+    assert compiled.configuration.tables["d"].entries == {"a.test": ""}
+    assert set(compiled.stamps) == {
+        tmp_path / "smtpd.conf",
+        tmp_path / "root/etc/domains",
+        tmp_path / "root/rules.conf",
+    }
+
+
+def test_a_fifo_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    assert ConfigFiles(tmp_path / "smtpd.conf").read(tmp_path / "fifo") == Unreadable("not a regular file")
+    compiled = compile_file(tmp_path / "fifo", HOST)
+    assert [item.message for item in compiled.diagnostics] == ["cannot read the configuration: not a regular file"]
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", ".", "nul\0name", "x" * 300])
+def test_what_is_no_file_is_a_value(path: str, tmp_path: Path) -> None:
+    assert isinstance(ConfigFiles(tmp_path / "smtpd.conf").read(tmp_path / path), Unreadable)
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "column", "reason"),
+    [
+        (b"ab\nc\xffd", 2, 2, "byte 0xff is not UTF-8"),
+        (b"\xc3\xa9\xe9", 1, 2, "byte 0xe9 is not UTF-8"),
+        (b"a\n\nb\0c", 3, 2, "NUL byte"),
+    ],
+)
+def test_the_first_bad_byte_is_found(data: bytes, line: int, column: int, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(data)
+    got = ConfigFiles(tmp_path / "f").read(tmp_path / "f")
+    assert isinstance(got, ReadFile)
+    assert got.bad_byte is not None
+    assert (got.bad_byte.line, got.bad_byte.column, got.bad_byte.reason) == (line, column, reason)
+    assert "\0" not in got.source.text
+
+
+def test_a_missing_main_file_is_one_plain_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    compiled = compile_file(Path("smtpd.conf"), HOST)
+    assert compiled.render() == "smtpd.conf:1:1: cannot read the configuration: No such file or directory\n"
+
+
+def test_a_snapshot_larger_than_the_bus_carries_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "big").write_text("".join(f"user{number:07}@example.test x{'y' * 60}\n" for number in range(90_000)))
+    compiled = compile_text(tmp_path, f"{LISTENER}table big file:big\n{RULE}")
+    assert compiled.configuration is None
+    assert "the bus carries" in compiled.render()
+
+
+def test_no_server_name_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "smtpd.conf").write_text(LISTENER + RULE)
+    host = dataclasses.replace(HOST, server_name="", name_fault='the host name "x" has no domain')
+    compiled = compile_file(tmp_path / "smtpd.conf", host)
+    assert compiled.configuration is None
+    assert "SMTPFLEET_SERVER_NAME" in compiled.render()
+
+
+def test_control_characters_reach_neither_terminal_nor_log(tmp_path: Path) -> None:
+    compiled = compile_text(tmp_path, 'accept for domain "\x1b[2J\x9b" deliver\n')
+    assert compiled.configuration is None
+    assert "\x1b" not in compiled.render() + "".join(item.line for item in compiled.diagnostics)
+    assert "\\x1b[2J\\x9b" in compiled.render()
