@@ -130,7 +130,9 @@ class MemoryTransport:
 class Stage:
     """A running smtp-in."""
 
-    def __init__(self, configuration: Configuration | None = None, *, max_sessions: int = 1000) -> None:
+    def __init__(
+        self, configuration: Configuration | None = None, *, max_sessions: int = 1000, content_memory_bytes: int = 2**28
+    ) -> None:
         self.queue = FakeQueue()
         self.background = Background()
         self.log_text = io.StringIO()
@@ -139,7 +141,13 @@ class Stage:
         self.gate = Gate(lambda: self.queue.is_connected, asyncio.get_running_loop().time)
         journal = FactLog(log, lambda events: self.queue.publish(EVENT_MESSAGE_ACCEPTED, events), time.time)
         self.committer = Committer(self.queue, self.gate, self.background.spawn, journal.publish_accepted)
-        self.server = Server(committer=self.committer, gate=self.gate, journal=journal, max_sessions=max_sessions)
+        self.server = Server(
+            committer=self.committer,
+            gate=self.gate,
+            journal=journal,
+            max_sessions=max_sessions,
+            content_memory_bytes=content_memory_bytes,
+        )
         self.apply(configuration or make_configuration())
 
     def apply(self, configuration: Configuration) -> None:

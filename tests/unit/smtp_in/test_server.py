@@ -263,6 +263,30 @@ async def test_beyond_max_sessions_peers_are_turned_away() -> None:
     stage.close()
 
 
+async def test_content_of_all_sessions_together_is_bounded() -> None:
+    stage = Stage(make_configuration(max_message_size_bytes=10_000_000), content_memory_bytes=1_000_000)
+    clients = [greeted(stage) for _ in range(20)]
+    for client in clients:
+        client.feed(MAIL)
+    for at in range(0, 400_000, 10_000):
+        for client in clients:
+            client.feed(LARGE[at : at + 10_000])
+        await stage.settle()
+        assert stage.server.memory.held_bytes < 20 * 150_000
+    clients.append(greeted(stage))
+    clients[-1].feed(MAIL)
+    assert codes(clients[-1]) == ["452", "503", "503"]
+    for client in clients[:-1]:
+        client.feed(b".\r\n")
+    await stage.settle()
+    assert [codes(client)[-1] for client in clients[:-1]] == ["250"] * 20
+    assert {content[-400_000:] for content in stage.queue.contents} == {LARGE[:400_000]}
+    assert stage.server.memory.held_bytes == 0
+    clients[-1].feed(MAIL)
+    assert codes(clients[-1])[3:] == ["250", "250", "354"]
+    stage.close()
+
+
 async def test_drain_dismisses_the_idle_and_waits_for_content(stage: Stage) -> None:
     idle, between, sending, waiting = (greeted(stage) for _ in range(4))
     between.feed(b"MAIL FROM:<>\r\n")

@@ -8,6 +8,7 @@ from smtpfleet.mail.tables import Tables
 from smtpfleet.smtp_in import reply
 from smtpfleet.smtp_in.command import Command
 from smtpfleet.smtp_in.entrance import Entrance, Surroundings
+from smtpfleet.smtp_in.memory import ContentMemory
 from smtpfleet.smtp_in.session import TABLE, Session
 from smtpfleet.smtp_in.state import COMMAND_STATES, State
 from smtpfleet.smtp_in.transaction import Origin, Transaction
@@ -56,7 +57,7 @@ PAIRS = [(state, command) for state in WAY_TO for command in Command]
 def new_session(configuration: Configuration | None = None) -> Session:
     configuration = configuration or make_configuration()
     entrance = Entrance(configuration, Tables(configuration), configuration.listeners[0])
-    around = Surroundings(lambda: 1_700_000_000.0, lambda: None, Silence())
+    around = Surroundings(lambda: 1_700_000_000.0, lambda: None, Silence(), ContentMemory(1_000_000))
     return Session(entrance, around, peer="192.0.2.9", is_local=False)
 
 

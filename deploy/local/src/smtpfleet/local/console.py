@@ -28,9 +28,16 @@ class Console:
 
     def show_new(self) -> None:
         """Print what has been written since the last call."""
+        shown: list[tuple[str, str]] = []
         for number, child in enumerate(self._children):
+            stamp = ""
             for line in self._new_lines(child.log_path):
-                sys.stdout.write(self._shown(child.name, number, line))
+                found = _LINE.match(line)
+                # a line without a time (a traceback) stays behind the one before it
+                stamp = found.group(1) if found else stamp
+                shown.append((stamp, self._shown(child.name, number, line)))
+        for _, text in sorted(shown, key=lambda pair: pair[0]):
+            sys.stdout.write(text)
         sys.stdout.flush()
 
     def _new_lines(self, path: Path) -> list[str]:

@@ -7,6 +7,7 @@ import smtplib
 import sys
 from dataclasses import dataclass
 from email.message import EmailMessage
+from email.policy import SMTP
 from email.utils import formatdate
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def send_message(port: int, rcpt: str, subject: str, text: str, sender: str = SE
         for code, reply in (client.mail(sender), client.rcpt(rcpt)):
             if code >= 400:
                 return Accepted(f"{code} {reply.decode(errors='replace')}", "")
-        code, reply = client.data(message.as_bytes())
+        code, reply = client.data(message.as_bytes(policy=SMTP))
     # 250 2.0.0 MSGID Message accepted for delivery
     words = reply.decode(errors="replace").split()
     found = [word for word in words if len(word) == MSGID_LENGTH and is_msgid(word)]

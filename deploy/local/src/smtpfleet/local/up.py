@@ -77,8 +77,9 @@ def run_up(environ: Mapping[str, str]) -> int:
     settings = read_settings(environ)
     replicas = parse_replicas(settings.replicas)
     root = Path(settings.var).resolve()
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    # SIGINT too: a shell without job control starts background jobs with it ignored
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     with take_lock(root):
         if left := end_leftovers(root):
             print(f"ended {left} process(es) that a killed `make up` had left behind")

@@ -102,7 +102,7 @@ class Store:
             retry=Retry(NoBackoff(), 0),
             health_check_interval=0,
         )
-        self._redis = Redis(connection_pool=pool)
+        self._redis = Redis.from_pool(pool)
         self._offset_ms = 0.0
         self._is_up = False
 

@@ -162,9 +162,11 @@ class ConfigApp:
         if self._pending is None:
             return
         try:
+            if not self._role.bus.is_connected:
+                raise BusUnavailable("not connected to nats")
             await self._role.bus.ensure_streams(CONFIGURATION_BUCKET)
             done = await self._publisher.publish(self._pending)
-        except BusUnavailable as error:
+        except (BusUnavailable, TimeoutError) as error:  # ensure_streams gives no answer in time as TimeoutError
             if not self._has_told_of_wait:
                 self._has_told_of_wait = True
                 self._log.warning("configuration not published yet, trying again", error=error)

@@ -24,6 +24,7 @@ DRAIN_MARGIN_S = 1.0
 """What drain leaves of drain_s for closing the bus in order; chosen."""
 
 _open_sessions = metrics.gauge("smtp_sessions_open", "Sessions open now")
+_held_content = metrics.gauge("smtp_content_held_bytes", "Content held for all sessions now")
 
 
 class SmtpIn:
@@ -38,7 +39,11 @@ class SmtpIn:
         )
         self._committer = Committer(role.bus, self._gate, role.spawn, self._journal.publish_accepted)
         self.server = Server(
-            committer=self._committer, gate=self._gate, journal=self._journal, max_sessions=settings.max_sessions
+            committer=self._committer,
+            gate=self._gate,
+            journal=self._journal,
+            max_sessions=settings.max_sessions,
+            content_memory_bytes=settings.content_memory_bytes,
         )
         self.listeners = Listeners(role.log, lambda entrance: Connection(self.server, entrance))
         self._following: asyncio.Task[None] | None = None
@@ -49,6 +54,7 @@ class SmtpIn:
         """Waits for the first snapshot, then listens."""
         role = self._role
         _open_sessions.set_function(lambda: len(self.server.connections))
+        _held_content.set_function(lambda: self.server.memory.held_bytes)
         role.ready_when("listeners", lambda: self._has_listened.is_set() and not self.listeners.missing)
         role.snapshot.on_change(self._on_snapshot)
         self._following = role.spawn(self._follow_snapshots(), name="listeners")

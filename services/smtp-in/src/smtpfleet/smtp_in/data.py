@@ -91,6 +91,11 @@ class DataReader:
             self._blocks.clear()
             self.held_bytes = 0
 
+    @property
+    def memory_bytes(self) -> int:
+        """What this message costs us now."""
+        return self.held_bytes + len(self._undecided)
+
     def prepend(self, header: bytes) -> None:
         """Puts `header` in front of what is held."""
         self._blocks.insert(0, header)

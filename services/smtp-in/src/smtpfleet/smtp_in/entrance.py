@@ -1,4 +1,4 @@
-"""What a session stands on: the listener under one snapshot, and its process's clock, gate and journal.
+"""What a session stands on: the listener under one snapshot, and its process's clock, gate, journal and memory.
 
 Values and protocols only. An Entrance is built when a snapshot arrives and handed to every session that begins there; a running session
 keeps its own (law 9). Built by server, read by session.
@@ -12,6 +12,7 @@ from smtpfleet.contracts.configuration import LOCAL_HOST, Configuration, Listene
 from smtpfleet.contracts.status import Status
 from smtpfleet.mail.tables import TableError, Tables
 from smtpfleet.smtp_in.expansions import Expansions
+from smtpfleet.smtp_in.memory import ContentMemory
 from smtpfleet.smtp_in.transaction import Origin, Transaction
 
 
@@ -60,3 +61,4 @@ class Surroundings:
     now_s: Callable[[], float]
     mail_refusal: Callable[[], Status | None]
     journal: Journal
+    memory: ContentMemory

@@ -22,6 +22,7 @@ from smtpfleet.smtp_in.committer import Committer
 from smtpfleet.smtp_in.entrance import Entrance, Surroundings
 from smtpfleet.smtp_in.gate import Gate
 from smtpfleet.smtp_in.journal import FactLog
+from smtpfleet.smtp_in.memory import ContentMemory
 from smtpfleet.smtp_in.reply import S421_TOO_MANY_SESSIONS, S500_LINE_TOO_LONG, encode_reply
 from smtpfleet.smtp_in.session import Session
 from smtpfleet.smtp_in.state import COMMAND_STATES, HELD_STATES, State
@@ -48,11 +49,13 @@ class Server:
         gate: Gate,
         journal: FactLog,
         max_sessions: int,
+        content_memory_bytes: int,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self.committer = committer
         self.journal = journal
-        self.around = Surroundings(now_s, gate.refusal, journal)
+        self.memory = ContentMemory(content_memory_bytes)
+        self.around = Surroundings(now_s, gate.refusal, journal, self.memory)
         self.max_sessions = max_sessions
         self.connections: set[Connection] = set()
         self.is_draining = False

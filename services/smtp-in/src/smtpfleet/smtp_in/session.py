@@ -39,7 +39,7 @@ from smtpfleet.mail.received import UNKNOWN_HOST, date_text
 from smtpfleet.mail.ruleset import SessionFacts
 from smtpfleet.smtp_in import reply as r
 from smtpfleet.smtp_in.command import Command
-from smtpfleet.smtp_in.data import DataReader
+from smtpfleet.smtp_in.data import BLOCK_BYTES, DataReader
 from smtpfleet.smtp_in.entrance import Entrance, Surroundings
 from smtpfleet.smtp_in.patience import Patience
 from smtpfleet.smtp_in.state import COMMAND_STATES, State
@@ -60,7 +60,7 @@ class Session:
 
     # The shell is a subclass of aiosmtpd's SMTP, which reads `peer`, `ssl` and `authenticated` of its session.
     __slots__ = (
-        "_around", "_detail", "_patience", "_row", "_source", "authenticated", "entrance", "id", "is_local", "mail_count", "origin", "peer",
+        "_around", "_detail", "_noted_bytes", "_patience", "_row", "_source", "authenticated", "entrance", "id", "is_local", "mail_count", "origin", "peer",
         "replies", "request", "ssl", "state", "tx",
     )  # fmt: skip
 
@@ -81,6 +81,7 @@ class Session:
         self._around = around
         self._source = entrance.expansions.source_class(peer, is_local=is_local)
         self._patience = Patience()
+        self._noted_bytes = 0
         self._detail = ""
 
     def _enter(self, state: State) -> None:
@@ -125,6 +126,7 @@ class Session:
         """Forgets the open transaction. Chunks sent ahead may go; not those of a commit whose end we do not know, for queue may
         still make it good (their TTL takes them otherwise)."""
         tx, self.tx = self.tx, None
+        self._note_held(0)
         if tx is not None and (tx.chunk_count or tx.chunk) and self.state is not State.AWAITING_QUEUE_COMMIT:
             self.request = DropContent(tx.msgid, tx.token)
 
@@ -155,12 +157,12 @@ class Session:
         self.origin = Origin(self.entrance.listener.tag, helo, UNKNOWN_HOST, self.peer, name, protocol)
         self._enter(State.SETUP)
         literal = f"IPv6:{self.peer}" if ":" in self.peer else self.peer
-        hello = Status(250, "", f"{name} Hello {helo} [{literal}], pleased to meet you")
-        return (hello, *self._extensions()) if is_extended else hello
-
-    def _extensions(self) -> Sequence[Status]:
+        hello = f"{name} Hello {helo} [{literal}], pleased to meet you"
+        if not is_extended:
+            return Status(250, "", hello)
         size = f"SIZE {self.entrance.configuration.max_message_size_bytes}"
-        return [Status(250, "", text) for text in ("8BITMIME", "ENHANCEDSTATUSCODES", size, "PIPELINING", "HELP")]
+        texts = (hello, "8BITMIME", "ENHANCEDSTATUSCODES", size, "PIPELINING", "HELP")
+        return tuple([Status(250, "", text) for text in texts])
 
     def _mail(self, arg: bytes) -> r.Reply:
         sender = self.check_mail(arg)
@@ -175,6 +177,8 @@ class Session:
             return r.S452_TOO_MANY_MAILS
         if args.size_bytes > self.entrance.configuration.max_message_size_bytes:
             return r.S552_TOO_BIG  # RFC 1870 §6.1
+        if self._around.memory.is_short:
+            return S452_STORE_FULL
         return self._around.mail_refusal() or args.sender
 
     def accept_mail(self, sender: str) -> Status:
@@ -259,14 +263,22 @@ class Session:
         assert tx is not None and tx.reader is not None
         reader = tx.reader
         taken = reader.feed(data)
+        self._note_held(reader.memory_bytes)
         if reader.is_complete:
             self._end_content(tx, reader)
-        elif tx.chunk_count:
-            if reader.held_bytes >= CHUNK_BYTES:
-                self._send_chunk(tx, reader)
-        elif reader.held_bytes > _INLINE_LIMIT_BYTES and self._is_head_fine(tx, reader):
+        elif reader.held_bytes >= self._enough_for_chunk(tx) and (tx.chunk_count or self._is_head_fine(tx, reader)):
             self._send_chunk(tx, reader)
         return taken
+
+    def _note_held(self, now_bytes: int) -> None:
+        self._around.memory.held_bytes += now_bytes - self._noted_bytes
+        self._noted_bytes = now_bytes
+
+    def _enough_for_chunk(self, tx: Transaction) -> int:
+        """How much content must be held before a chunk of it goes ahead."""
+        if self._around.memory.is_short:
+            return BLOCK_BYTES
+        return CHUNK_BYTES if tx.chunk_count else _INLINE_LIMIT_BYTES
 
     def _is_head_fine(self, tx: Transaction, reader: DataReader) -> bool:
         """Before the first chunk: no loop, then our header goes in front."""
@@ -328,7 +340,7 @@ class Session:
                 self._refuse_message(tx.reader.refusal)
             else:
                 self._send_rest(tx, tx.reader)
-        elif tx.reader.held_bytes >= CHUNK_BYTES:
+        elif tx.reader.held_bytes >= self._enough_for_chunk(tx):
             self._send_chunk(tx, tx.reader)
 
     def on_commit_verdict(self, verdict: CommitVerdict) -> None:
@@ -344,6 +356,7 @@ class Session:
             self.replies.append(Status(250, "2.0.0", f"{tx.msgid} Message accepted for delivery"))
             self._around.journal.note_accepted_message(self.id, self.origin, tx)
             self.tx = None
+            self._note_held(0)
             self._enter(State.SETUP)
         else:
             self._refuse_message(_refusal_of(verdict))

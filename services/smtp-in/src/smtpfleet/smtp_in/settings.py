@@ -16,3 +16,6 @@ class SmtpInSettings(RoleSettings, frozen=True, kw_only=True):
     max_sessions: Annotated[
         int, Meta(description="Sessions of this process at once; beyond it peers are told 421.", ge=1)
     ] = 20000
+    content_memory_bytes: Annotated[
+        int, Meta(description="Content this process may hold for all sessions; beyond it MAIL is told 452.", ge=1)
+    ] = 256 * 1024 * 1024
