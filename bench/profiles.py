@@ -56,7 +56,7 @@ def _short(frame: str) -> str:
     name, _, place = frame.partition(" (")
     path = place.rstrip(")").partition(":")[0]
     for root in ("/src/smtpfleet/", "/site-packages/", "/lib/python3.11/"):
-        head, found, tail = path.rpartition(root)
+        _, found, tail = path.rpartition(root)
         if found:
             return f"{_OURS if 'smtpfleet' in root else ''}{tail} {name}"
     if path.startswith("smtpfleet/"):

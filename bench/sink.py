@@ -50,6 +50,10 @@ class ArrivalLog:
             self._file.write("".join(self._lines).encode("ascii", "replace"))
             self._lines.clear()
 
+    def close(self) -> None:
+        self.flush()
+        self._file.close()
+
 
 class SinkSession(asyncio.Protocol):
     """One connection of a sending MTA. rcpt_count messages' worth of lines are written for a message with several recipients."""
@@ -144,7 +148,7 @@ async def serve(host: str, port: int, log: ArrivalLog) -> None:
         except TimeoutError:
             continue
     server.close()
-    log.flush()
+    log.close()
 
 
 def main() -> int:

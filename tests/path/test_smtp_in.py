@@ -49,13 +49,18 @@ async def open_data(fleet: Fleet) -> tuple[asyncio.StreamReader, asyncio.StreamW
     return reader, writer
 
 
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_a_large_message_is_stored_in_chunks(fleet: Fleet) -> None:
     reader, writer = await open_data(fleet)
     writer.write(LARGE + b".\r\nQUIT\r\n")
     accepted = await asyncio.wait_for(reader.readline(), 20)
     assert accepted.startswith(b"250 2.0.0 ") and accepted.endswith(b" Message accepted for delivery\r\n")
     assert await asyncio.wait_for(reader.read(), 5) == b"221 2.0.0 Bye\r\n"
-    writer.close()
+    await hang_up(writer)
     msgid = accepted.split()[2].decode()
     assert any(f"smtp message msgid={msgid} size=" in line for line in fleet.trace(msgid))
 
@@ -73,5 +78,5 @@ async def test_sigterm_lets_content_on_its_way_end(fleet: Fleet) -> None:
         said = await asyncio.wait_for(reader.read(), 10)
         assert said.startswith(b"250 2.0.0 ") and said.endswith(b"\r\n421 4.3.2 Service shutting down\r\n")
     for _, writer in (*sessions, *idle):
-        writer.close()
+        await hang_up(writer)
     assert all([await asyncio.to_thread(replica.stop, 10.0) for replica in fleet.roles["smtp-in"]])

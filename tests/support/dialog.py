@@ -6,6 +6,7 @@ bytes without CRLF; `S: text` a reply line that begins with `text`; `S: <closed>
 """
 
 import asyncio
+import contextlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,3 +106,5 @@ async def play_over_tcp(dialog: Dialog, host: str, port: int) -> None:
             judge(step.replies, answered, is_closed=is_closed)
     finally:
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()

@@ -72,6 +72,9 @@ class FakeWork:
         self._is_stopped = False
         self._parked_for: Counter[str] = Counter()
 
+    def leave(self) -> None:
+        """The hint to end what is parked is lost here: the wait ends by itself."""
+
     def stop(self) -> None:
         """Parked requests end empty at once, as if their wait were over."""
         self._is_stopped = True

@@ -92,6 +92,7 @@ SAMPLES: dict[str, Struct] = {
     "AcceptedEvents": e.AcceptedEvents([ACCEPTED]),
     "EnvelopeEvents": e.EnvelopeEvents([EVENT]),
     "WorkReady": e.WorkReady([("mta", "example.org,tls=none")]),
+    "WorkerLeaving": e.WorkerLeaving("mta", "mta-1"),
     "Configuration": cfg.Configuration(
         version="3-0a1b2c3d",
         hostname="mx.example.org",

@@ -82,6 +82,8 @@ class RedisServer(Server):
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "redis.conf"
         config.write_text(
+            # a process title is written over the environment, and with it over leftover.py's mark
+            "set-proc-title no\n"
             f"bind 127.0.0.1\nport {port}\nprotected-mode yes\n"
             f'dir "{folder}"\nsave ""\n'
             "appendonly yes\nappendfsync always\naof-use-rdb-preamble yes\nno-appendfsync-on-rewrite no\n"

@@ -49,3 +49,10 @@ class WorkReady(Struct, frozen=True, array_like=True):
     """Relays with new work or a freed permit: (agent, relay) pairs. A hint; the scheduler's sweep finds the same within a second."""
 
     relays: list[tuple[str, str]]
+
+
+class WorkerLeaving(Struct, frozen=True, array_like=True):
+    """This worker drains: answer what it has parked with no work, so that it need not wait it out. A hint."""
+
+    agent: str
+    worker: str

@@ -87,6 +87,9 @@ SCHEDULER_PERMIT_RELEASE = _request(
 SCHEDULER_WORK_READY = Subject(
     "scheduler.work.ready", Kind.BROADCAST, ("queue", "scheduler"), ("scheduler",), e.WorkReady, None, "never: a hint"
 )
+SCHEDULER_WORKER_LEAVING = Subject(
+    "scheduler.worker.leaving", Kind.BROADCAST, ("mta", "mda"), ("scheduler",), e.WorkerLeaving, None, "never: a hint"
+)
 
 FLEET_ROLE_REPORT = Subject(
     "fleet.role.report", Kind.BROADCAST, ("admin",), ROLES, c.RoleQuery, c.RoleReport, "at once, by every replica"

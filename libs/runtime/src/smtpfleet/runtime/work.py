@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 
 from smtpfleet.contracts import commands as c
 from smtpfleet.contracts import subjects, wire
+from smtpfleet.contracts.events import WorkerLeaving
 from smtpfleet.contracts.outcome import Outcome
 from smtpfleet.runtime import killpoint, metrics
 from smtpfleet.runtime.bus import BusUnavailable
@@ -147,6 +148,10 @@ class WorkClient:
         self._leases[(work.shard, work.lease)] = lease
         self._lease_s = work.lease_ms / 1000
         return lease
+
+    def leave(self) -> None:
+        """Has what is parked answered with nothing, for a drain. Where the hint is lost, the wait ends by itself."""
+        self._bus.publish(subjects.SCHEDULER_WORKER_LEAVING, WorkerLeaving(self.agent, self._replica))
 
     async def read_content(self, msgid: str, chunk_count: int) -> AsyncIterator[bytes]:
         """The chunks of a large message. Raises BusUnavailable where one cannot be read: the attempt fails temporarily."""

@@ -52,6 +52,7 @@ class MdaApp:
 
     async def drain(self) -> None:
         """Finishes what is in hand and gives the rest back."""
+        self._client.leave()
         await self._worker.drain()
         self._sessions.close()
 

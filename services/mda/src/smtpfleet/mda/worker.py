@@ -25,8 +25,8 @@ from smtpfleet.runtime.work import Lease, WorkClient
 
 LEASES = 2
 """Leases in work: one delivers while the next is loaded. Chosen: a third would only be taken from other workers."""
-PARKED_MS = 2000
-"""How long a request is parked. Short, because a drain waits for it: a lease granted to a request we gave up would have to run out."""
+PARKED_MS = 5000
+"""How long a request is parked. A drain ends it early (WorkClient.leave), or waits this long where that hint is lost."""
 REPORT_S = 0.1
 """Outcomes wait at most this long for slower deliveries of the same piece. Chosen: well below a lease, well above a flush."""
 

@@ -14,7 +14,7 @@ from smtpfleet.mta.connector import FIRST_BATCH, Connector, Outbound
 from smtpfleet.runtime.work import Lease
 
 PARK_MS = 5000
-"""How long a request stays parked; the upper bound of an idle drain. Chosen below the default drain_s."""
+"""How long a request stays parked. A drain ends it early (WorkClient.leave), or waits this long where that hint is lost."""
 
 
 class Worker:
@@ -90,6 +90,7 @@ class Worker:
     async def drain(self) -> None:
         """Stops asking, lets every connector finish its transaction and give back the rest, waits for reports and QUITs."""
         self._out.draining.set()
+        self._out.work.leave()
         await self._stopped.wait()
         while tasks := self._connectors | self._side_tasks:
             await asyncio.wait(tasks)

@@ -8,6 +8,7 @@ after every batch. OpenSMTPD: scheduler.c scheduler_process, mta.c mta_connect (
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from smtpfleet.contracts.commands import CLAIM_BATCH, LeaseRef, Work, WorkQuery
@@ -92,9 +93,16 @@ class Assigner:
         """Answers everyone parked with nothing: they ask another replica."""
         self._is_closing = True
         self._wake.set()
+        self._dismiss(lambda query: True)
+
+    def dismiss(self, worker: str) -> None:
+        """Answers what this worker has parked with nothing: it wants to leave."""
+        self._dismiss(lambda query: query.worker == worker)
+
+    def _dismiss(self, is_meant: Callable[[WorkQuery], bool]) -> None:
         for line in (self._anyone, *self._sessions.values()):
             for parked in line:
-                if not parked.answer.done():
+                if is_meant(parked.query) and not parked.answer.done():
                     parked.answer.set_result(NO_WORK)
 
     async def run(self) -> None:

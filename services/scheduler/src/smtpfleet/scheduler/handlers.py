@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from smtpfleet.contracts import commands as c
+from smtpfleet.contracts import events as e
 from smtpfleet.contracts import subjects
 from smtpfleet.contracts.ids import is_evpid
 from smtpfleet.contracts.wire import Malformed
@@ -27,12 +28,18 @@ class Handlers:
         await bus.serve(subjects.SCHEDULER_LEASE_RELEASE, self.on_lease_release)
         await bus.serve(subjects.SCHEDULER_PERMIT_RELEASE, self.on_permit_release)
         await bus.listen(subjects.SCHEDULER_WORK_READY, self._wakeup.heard)
+        await bus.listen(subjects.SCHEDULER_WORKER_LEAVING, self.on_worker_leaving)
 
     async def on_work_next(self, query: c.WorkQuery) -> c.Work:
         assigner = self._assigners.get(query.agent)
         if assigner is None or not 0 < query.batch <= c.CLAIM_BATCH:
             raise Malformed("unknown agent or batch out of range")
         return await assigner.next_work(query)
+
+    def on_worker_leaving(self, event: e.WorkerLeaving) -> None:
+        assigner = self._assigners.get(event.agent)
+        if assigner is not None:
+            assigner.dismiss(event.worker)
 
     async def on_lease_renew(self, request: c.RenewLeases) -> c.RenewReply:
         lost = await self._claims.renew(request.leases)

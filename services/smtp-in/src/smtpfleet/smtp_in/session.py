@@ -21,14 +21,7 @@ its 4-command kick is looser here because a peer may pipeline (docs/parity.md). 
 
 from collections.abc import Callable, Sequence
 
-from smtpfleet.contracts.commands import (
-    CHUNK_BYTES,
-    INLINE_CONTENT_LIMIT_BYTES,
-    AppendContent,
-    CommitMessage,
-    CommitVerdict,
-    DropContent,
-)
+from smtpfleet.contracts.commands import CHUNK_BYTES, INLINE_CONTENT_LIMIT_BYTES, CommitVerdict
 from smtpfleet.contracts.ids import new_msgid, new_token
 from smtpfleet.contracts.status import S451_LOCAL_ERROR, S452_STORE_FULL, S554_LOOP_DETECTED, Status, StatusClass
 from smtpfleet.mail.address import is_valid_helo
@@ -43,16 +36,13 @@ from smtpfleet.smtp_in.data import BLOCK_BYTES, DataReader
 from smtpfleet.smtp_in.entrance import Entrance, Surroundings
 from smtpfleet.smtp_in.patience import Patience
 from smtpfleet.smtp_in.state import COMMAND_STATES, State
-from smtpfleet.smtp_in.transaction import Origin, Transaction
+from smtpfleet.smtp_in.transaction import Origin, Request, Transaction
 
 ID_DRAWS_LIMIT = 4
 """msgids drawn for one message before 451. 20 random bits per millisecond: a second collision is already a fault."""
 _INLINE_LIMIT_BYTES = (
     INLINE_CONTENT_LIMIT_BYTES - 4096
 )  # room for our Received header: names and an rcpt, each under 1 KiB
-
-
-Request = CommitMessage | AppendContent | DropContent
 
 
 class Session:
@@ -128,7 +118,7 @@ class Session:
         tx, self.tx = self.tx, None
         self._note_held(0)
         if tx is not None and (tx.chunk_count or tx.chunk) and self.state is not State.AWAITING_QUEUE_COMMIT:
-            self.request = DropContent(tx.msgid, tx.token)
+            self.request = tx.drop_request()
 
     def _not_now(self, arg: bytes) -> r.Reply:
         return r.S503_NOT_NOW
@@ -294,20 +284,21 @@ class Session:
         self._enter(State.AWAITING_QUEUE_APPEND)
 
     def _end_content(self, tx: Transaction, reader: DataReader) -> None:
-        if reader.refusal is None and not tx.chunk_count and count_received(reader.peek()) >= HOP_LIMIT:
+        if tx.chunk_count or (reader.held_bytes > _INLINE_LIMIT_BYTES and self._is_head_fine(tx, reader)):
+            self._send_rest(tx, reader)
+            return
+        if reader.refusal is None and count_received(reader.peek()) >= HOP_LIMIT:
             reader.refuse(S554_LOOP_DETECTED)
-        if reader.refusal is not None:
-            self._refuse_message(reader.refusal)
-        elif not tx.chunk_count and reader.held_bytes <= _INLINE_LIMIT_BYTES:
+        if reader.refusal is None:
             self._ask_commit(tx)
         else:
-            if not tx.chunk_count:
-                reader.prepend(tx.received(self.origin, date_text(self._around.now_s())))
-            self._send_rest(tx, reader)
+            self._refuse_message(reader.refusal)
 
     def _send_rest(self, tx: Transaction, reader: DataReader) -> None:
-        """The end of data has been read and the message goes in chunks: the next of them, or the commit."""
-        if reader.held_bytes:
+        """The end of data has been read and the message goes in chunks: the next of them, the commit, or the refusal."""
+        if reader.refusal is not None:
+            self._refuse_message(reader.refusal)
+        elif reader.held_bytes:
             self._send_chunk(tx, reader)
         else:
             self._ask_commit(tx)
@@ -336,10 +327,7 @@ class Session:
         tx.chunk_count += 1
         tx.chunk = b""
         if tx.reader.is_complete:
-            if tx.reader.refusal is not None:
-                self._refuse_message(tx.reader.refusal)
-            else:
-                self._send_rest(tx, tx.reader)
+            self._send_rest(tx, tx.reader)
         elif tx.reader.held_bytes >= self._enough_for_chunk(tx):
             self._send_chunk(tx, tx.reader)
 

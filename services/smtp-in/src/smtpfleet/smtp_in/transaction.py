@@ -6,13 +6,16 @@ the message (reference 4.7), so a message that must draw another msgid is built 
 
 from dataclasses import dataclass, field
 
-from smtpfleet.contracts.commands import AppendContent, CommitMessage
+from smtpfleet.contracts.commands import AppendContent, CommitMessage, DropContent
 from smtpfleet.contracts.envelope import Envelope
 from smtpfleet.contracts.ids import evpid_of, new_msgid, new_token
 from smtpfleet.mail.expand import Destination
 from smtpfleet.mail.received import received_header
 from smtpfleet.mail.ruleset import SessionFacts
 from smtpfleet.smtp_in.data import DataReader
+
+Request = CommitMessage | AppendContent | DropContent
+"""What a session asks of queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,10 @@ class Transaction:
     def append_request(self) -> AppendContent:
         """The chunk on its way, to be stored."""
         return AppendContent(self.msgid, self.token, self.chunk_count, self.chunk)
+
+    def drop_request(self) -> DropContent:
+        """The chunks sent ahead, to be forgotten."""
+        return DropContent(self.msgid, self.token)
 
     def commit_request(self, origin: Origin) -> CommitMessage:
         """The whole message, to be made durable. created_at_ms is queue's to set."""
