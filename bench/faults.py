@@ -13,10 +13,13 @@ from dataclasses import dataclass
 
 from bench.keeper import Keeper
 from smtpfleet.local.fleet import Fleet
+from smtpfleet.local.replica import Replica
 
 AWAY_S = 5.0
 """How long a server stays away: longer than the store's patience for a commit (queue.committer REPEAT_S), so that 451 is seen too."""
 BEYOND_LEASE_S = 3.0
+WATCH_S = 1.0
+"""How long replicas are watched to see which of them works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,19 @@ def _await_running(ground: Ground, name: str, deadline_s: float = 30.0) -> None:
     raise TimeoutError(f"{name} is not ready again: {replica.log_tail()}")
 
 
+def _busiest(ground: Ground, role: str) -> Replica:
+    """The role's replica that has work in hand: a worker that is only parked would make an easy fault."""
+    replicas = ground.fleet.roles[role]
+    before = [replica.cpu_s() for replica in replicas]
+    time.sleep(WATCH_S)
+    return max(zip(replicas, before, strict=True), key=lambda pair: pair[0].cpu_s() - pair[1])[0]
+
+
 def kill9(role: str) -> Callable[[Ground], None]:
-    """SIGKILL of the role's first replica."""
+    """SIGKILL of the role's busiest replica."""
 
     def inject(ground: Ground) -> None:
-        replica = ground.fleet.replica(role)
+        replica = _busiest(ground, role)
         replica.kill9()
         _await_running(ground, replica.name)
 
@@ -91,10 +102,10 @@ def terminate(role: str) -> Callable[[Ground], None]:
 
 
 def freeze(role: str) -> Callable[[Ground], None]:
-    """SIGSTOP past the lease, then SIGCONT."""
+    """SIGSTOP of the role's busiest replica past the lease, then SIGCONT."""
 
     def inject(ground: Ground) -> None:
-        replica = ground.fleet.replica(role)
+        replica = _busiest(ground, role)
         replica.freeze()
         time.sleep(ground.lease_s + BEYOND_LEASE_S)
         replica.thaw()

@@ -46,7 +46,9 @@ def main() -> None:
     is_development = parser.parse_args().development
     folder = FOLDER / ("dev" if is_development else "own")
     written = write_secrets(folder, is_development=is_development)
-    sys.stdout.write(f"{folder.relative_to(FOLDER.parent.parent)}: wrote {', '.join(written) or 'nothing, all are there'}\n")
+    sys.stdout.write(
+        f"{folder.relative_to(FOLDER.parent.parent)}: wrote {', '.join(written) or 'nothing, all are there'}\n"
+    )
     if not is_development:
         sys.stdout.write("use them: SMTPFLEET_SECRETS=./secrets/own docker compose -f deploy/compose.yaml up --build\n")
 

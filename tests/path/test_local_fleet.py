@@ -52,7 +52,7 @@ def test_the_queue_is_found_as_it_was(tmp_path: Path) -> None:
         waiting = send_message(fleet.smtp_port, "carol@relay.test", "later", "not yet\n")
         assert waiting.msgid, waiting.reply
         until(lambda: "TempFail" in fleet.log_text("mta"), lambda: fleet.log_text("mta"))
-    again = Fleet(tmp_path, config_text=RELAY_TO_NOBODY)
+    again = Fleet(tmp_path, config_text=RELAY_TO_NOBODY, exit_deadline_s=0.5)
     with again:
         queue = admin(again, "/v1/queue")
         assert (queue["messages"], queue["envelopes"]) == (1, 1)
@@ -62,7 +62,8 @@ def test_the_queue_is_found_as_it_was(tmp_path: Path) -> None:
 
 
 def test_replicas_come_and_go(tmp_path: Path) -> None:
-    with Fleet(tmp_path, replicas={"mda": 2, "smtp-in": 2, "admin": 0}, config_text=RELAY_TO_NOBODY) as fleet:
+    replicas = {"mda": 2, "smtp-in": 2, "admin": 0}
+    with Fleet(tmp_path, replicas=replicas, config_text=RELAY_TO_NOBODY, exit_deadline_s=0.5) as fleet:
         assert [replica.name for replica in fleet.roles["mda"]] == ["mda", "mda-2"]
         fleet.replica("mda", 0).kill9()
         assert send_message(fleet.smtp_port, "alice@example.test", "one", "with one mda dead\n").msgid
@@ -135,6 +136,7 @@ def test_up_send_demo_and_sigint(up: Child, tmp_path: Path) -> None:
     assert run_local(up, "send").returncode == 1
 
 
+@pytest.mark.slow
 def test_up_starts_again_what_died_and_clears_what_a_killed_one_left(up: Child, tmp_path: Path) -> None:
     up.spawn()
     await_answer(up, is_up(up), 60)

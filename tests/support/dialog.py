@@ -90,9 +90,9 @@ def judge(expected: list[str], answered: bytes, *, is_closed: bool) -> None:
     assert len(expected) == len(lines) + len(shown), f"expected {len(expected)} lines:\n{expected}\nanswered:\n{talk}"
 
 
-async def play_over_tcp(dialog: Dialog, host: str, port: int) -> None:
-    """Plays a dialog step by step against whatever listens there."""
-    reader, writer = await asyncio.open_connection(host, port)
+async def play_over_tcp(dialog: Dialog, host: str, port: int, source: str = "") -> None:
+    """Plays a dialog step by step against whatever listens there, from the address `source` where one is given."""
+    reader, writer = await asyncio.open_connection(host, port, local_addr=(source, 0) if source else None)
     try:
         for step in dialog.steps:
             writer.write(step.sent)

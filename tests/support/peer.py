@@ -76,6 +76,7 @@ class Peer:
     def __init__(self, script: Script, tls: ssl.SSLContext | None) -> None:
         self.script = script
         self.tls = tls
+        self.address = ""
         self.port = 0
         self.connection_count = 0
         self.quit_count = 0
@@ -265,7 +266,7 @@ async def scripted_peer(
     server = await asyncio.start_server(
         peer.on_connection, address, port, ssl=tls if script.is_smtps else None, limit=1 << 20
     )
-    peer.port = server.sockets[0].getsockname()[1]
+    peer.address, peer.port = server.sockets[0].getsockname()[:2]
     try:
         yield peer
     finally:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import nats
 import pytest
+from deploy import nats_permissions
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
 
-from deploy import nats_permissions
 from smtpfleet.contracts.subjects import CONFIGURATION_BUCKET, CONFIGURATION_KEY, ROLES, SUBJECTS, Kind
 from smtpfleet.local.binaries import find_nats_server
 from smtpfleet.local.child import await_answer

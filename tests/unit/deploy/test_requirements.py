@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from requirements import inputs
 
 FOLDER = Path(inputs.__file__).parent

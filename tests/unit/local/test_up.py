@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from smtpfleet.local.console import Console
 from smtpfleet.local.child import Child
+from smtpfleet.local.console import Console
 from smtpfleet.local.leftover import end_leftovers, find_leftovers
 from smtpfleet.local.mailconf import MailConf
 from smtpfleet.local.replica import ROOT_MARK, environment

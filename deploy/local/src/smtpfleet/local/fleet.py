@@ -17,8 +17,8 @@ from smtpfleet.local.ports import free_ports
 from smtpfleet.local.replica import START_DEADLINE_S, Replica, environment
 from smtpfleet.local.servers import REDIS_MAXMEMORY, NatsServer, RedisServer
 
-STOP_ORDER = ("smtp-in", "mta", "mda", "scheduler", "queue", "config", "admin")
-"""New mail ends first, then the workers hand in what they have, then those who take it."""
+STOP_ORDER = (("smtp-in",), ("mta", "mda"), ("scheduler",), ("queue",), ("config",), ("admin",))
+"""New mail ends first, then the workers hand in what they have (both at once: neither waits for the other), then those who take it."""
 STOP_DEADLINE_S = 25.0
 """runtime.settings drain_s is 20 by default; a role that needs longer is killed, and its leases run out."""
 STORE_ROLES = ("queue", "scheduler")
@@ -31,7 +31,8 @@ class Fleet:
 
     replicas: how many of a role, 1 where it is not named, 0 for none. settings: by role, or "all"; names as in the services'
     settings.py. config_text: an smtpd.conf; `@SMTP_PORT@`, `@ETC@`, `@MAIL@`, `@UID@` and `@GID@` are filled in. Ports of 0 are free
-    ones. A fleet started again on the same root finds queue and mail as they were.
+    ones. exit_deadline_s: how long the end of the `with` block lets a role drain; a test that does not care says 0.5. A fleet started
+    again on the same root finds queue and mail as they were.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class Fleet:
         nats_port: int = 0,
         redis_port: int = 0,
         maxmemory: str = REDIS_MAXMEMORY,
+        exit_deadline_s: float = STOP_DEADLINE_S,
     ) -> None:
         unknown = (set(replicas or {}) | set(settings or {})) - {*ROLES, "all"}
         if unknown:
             raise ValueError(f"not a role: {', '.join(sorted(unknown))}")
         self.root = root.resolve()
+        self._exit_deadline_s = exit_deadline_s
         free = iter(free_ports(2))
         self.smtp_port = smtp_port or next(free)
         self.admin_port = admin_port or next(free)
@@ -78,7 +81,7 @@ class Fleet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # nobody waits for a drain after a failed test
-        self.stop(deadline_s=STOP_DEADLINE_S if kind is None else 1.0)
+        self.stop(deadline_s=self._exit_deadline_s if kind is None else 1.0)
 
     def start(self) -> None:
         """Start servers and roles; return when every replica is ready. Raises ChildDied."""
@@ -102,10 +105,10 @@ class Fleet:
     def stop(self, deadline_s: float = STOP_DEADLINE_S, *, on_stop: Callable[[str], None] = lambda name: None) -> bool:
         """Drain role after role, then NATS and Redis. Whether everything ended by itself."""
         clean = True
-        for role in STOP_ORDER:
-            running = [replica for replica in self.roles[role] if replica.is_running]
+        for roles in STOP_ORDER:
+            running = [replica for role in roles for replica in self.roles[role] if replica.is_running]
             if running:
-                on_stop(role)
+                on_stop(" and ".join(role for role in roles if self.roles[role]))
             for replica in running:
                 replica.term()
                 replica.thaw()

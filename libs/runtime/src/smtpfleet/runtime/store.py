@@ -1,7 +1,7 @@
 """The store: Lua scripts and reads on Redis, with durability that is checked. The only module that knows redis-py.
 
-Only queue and scheduler hold a Store. Scripts belong to them and are atomic per call; Redis refuses a script that writes before it
-begins when memory is short (no script of ours is flagged allow-oom unless it frees memory), so there is no half-written message.
+Only queue and scheduler hold a Store. Scripts belong to them and are atomic per call; when memory is short Redis refuses a script before
+it begins, unless the script is one that makes room, so there is no half-written message.
 Expected failures are four exceptions an operator can tell apart. `now_ms` is the store's clock, the only one due times know.
 """
 
@@ -77,11 +77,16 @@ class StoreFull(Exception):
 
 
 class Script:
-    """A Lua file, after the files of functions it uses; its name is in the metrics."""
+    """A Lua file, after the files of functions it uses; its name is in the metrics.
 
-    def __init__(self, path: Path, *functions: Path) -> None:
+    works_when_full: runs at the memory limit too, because it is part of what makes room (Redis 7 script flag allow-oom). All others
+    are refused before they begin, so none is ever half done.
+    """
+
+    def __init__(self, path: Path, *functions: Path, works_when_full: bool = False) -> None:
         self.name = path.stem
-        self.source = "\n".join(part.read_text() for part in (*functions, path))
+        head = "#!lua flags=allow-oom" if works_when_full else "#!lua"
+        self.source = "\n".join([head, *(part.read_text() for part in (*functions, path))])
         self.sha = ""
 
 

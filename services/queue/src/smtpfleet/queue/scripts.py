@@ -10,5 +10,5 @@ _MESSAGE = _FOLDER / "message.lua"
 COMMIT = Script(_FOLDER / "commit.lua", _MESSAGE)
 APPEND = Script(_FOLDER / "append.lua")
 DROP = Script(_FOLDER / "drop.lua")
-RESULT = Script(_FOLDER / "result.lua", _MESSAGE)
+RESULT = Script(_FOLDER / "result.lua", _MESSAGE, works_when_full=True)
 BOUNCE = Script(_FOLDER / "bounce.lua", _MESSAGE)

@@ -10,12 +10,19 @@ from smtpfleet.runtime.store import Script, Store
 
 _FOLDER = Path(__file__).parent / "scripts"
 _LEASE = _FOLDER / "lease.lua"
-CLAIM = Script(_FOLDER / "claim.lua", _LEASE)
-RENEW = Script(_FOLDER / "renew.lua", _LEASE)
-RELEASE = Script(_FOLDER / "release.lua", _LEASE)
-REAP = Script(_FOLDER / "reap.lua", _LEASE)
-PERMIT = Script(_FOLDER / "permit.lua", _LEASE)
-POSTPONE = Script(_FOLDER / "postpone.lua", _LEASE)
+
+
+def _script(name: str) -> Script:
+    # All of these run when the store is full: deliveries are what makes room.
+    return Script(_FOLDER / name, _LEASE, works_when_full=True)
+
+
+CLAIM = _script("claim.lua")
+RENEW = _script("renew.lua")
+RELEASE = _script("release.lua")
+REAP = _script("reap.lua")
+PERMIT = _script("permit.lua")
+POSTPONE = _script("postpone.lua")
 
 REAP_BATCH = 20
 """Leases per reaping call: at most 2,000 envelopes move in one script. Chosen."""
