@@ -31,9 +31,10 @@ CONNECTIONS_PER_RELAY = 3
 
 CONFIG = """\
 table domains { "example.test", "mx.example.test" }
-table aliases { "postmaster" = "alice", "staff" = "alice, bob", "outside" = "carol@outside.test",
-    "everyone" = "staff, outside", "later" = "error:451 Try later" }
-table virtuals { "info@virtual.test" = "bob", "pair@virtual.test" = "alice@example.test, bob@example.test", "@virtual.test" = "alice" }
+table aliases { "postmaster" = "alice", "staff" = "alice, bob", "outside" = "carol@outside.test", \\
+                "everyone" = "staff, outside", "later" = "error:451 Try later" }
+table virtuals { "info@virtual.test" = "bob", "@virtual.test" = "alice", \\
+                 "pair@virtual.test" = "alice@example.test, bob@example.test" }
 table users file:@ETC@/users
 
 max-message-size 4M

@@ -5,13 +5,16 @@ local tag, agent, lease_ms = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local batch, per_relay = tonumber(ARGV[3]), tonumber(ARGV[4])
 local ready_key = tag .. 'ready:' .. agent
 local now = now_ms()
+-- Turns are told apart within a millisecond, else a relay just served would be drawn again by its name.
+local time = redis.call('TIME')
+local turn = string.format('%.3f', time[1] * 1000 + time[2] / 1000)
 local relays = {}
 if #ARGV > 5 then
   for i = 6, #ARGV do
     relays[#relays + 1] = ARGV[i]
   end
 else
-  relays = redis.call('ZRANGE', ready_key, '-inf', digits(now), 'BYSCORE', 'LIMIT', 0, ARGV[5])
+  relays = redis.call('ZRANGE', ready_key, '-inf', turn, 'BYSCORE', 'LIMIT', 0, ARGV[5])
 end
 
 local function home_of(msgid, known)
@@ -54,7 +57,8 @@ for _, relay in ipairs(relays) do
     redis.call('ZREM', ready_key, relay)
   else
     -- More is due: this relay's next turn comes after those that wait since before now.
-    redis.call('ZADD', ready_key, digits(math.max(tonumber(next_due[2]), now)), relay)
+    local next_at = tonumber(next_due[2])
+    redis.call('ZADD', ready_key, next_at > now and digits(next_at) or turn, relay)
   end
 end
 if lease then
