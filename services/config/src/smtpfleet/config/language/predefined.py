@@ -15,7 +15,7 @@ def predefined_tables(host: Host) -> dict[str, Table]:
     contents = {
         ANY_HOST: ("local", "0.0.0.0/0", "::/0"),
         LOCAL_HOST: ("local", *host.local_addresses),
-        LOCAL_NAMES: ("localhost", host.server_name),
+        LOCAL_NAMES: ("localhost", host.server_name, short_name),
         ANY_DESTINATION: ("*",),
     }
     tables = {
