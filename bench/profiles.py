@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 from bench import document, machine, maildir
@@ -55,6 +56,8 @@ def _short(frame: str) -> str:
     """`handle (/…/smtpfleet/queue/handlers.py:12)` as `smtpfleet/queue/handlers.py handle`; of a library, package and file."""
     name, _, place = frame.partition(" (")
     path = place.rstrip(")").partition(":")[0]
+    if name == "Runner.run":
+        return "uvloop, and the system calls it makes"
     for root in ("/src/smtpfleet/", "/site-packages/", "/lib/python3.11/"):
         _, found, tail = path.rpartition(root)
         if found:
@@ -81,6 +84,7 @@ def record(py_spy: str, pids: dict[str, int], folder: Path, seconds: int) -> dic
             str(seconds),
             "--format",
             "raw",
+            "--full-filenames",
             "--output",
             str(folder / role),
             "--pid",
@@ -104,14 +108,19 @@ def markdown(case: Case, profiles: dict[str, Profile]) -> str:
             parts.append(f"**{role}**: idle in this case.\n")
             continue
         own, below = (counter.most_common(SHOWN) for counter in (profile.own, profile.below))
-        rows = []
-        for (own_name, own_count), (below_name, below_count) in zip(own, below, strict=False):
-            shares = (f"{own_count / profile.total:.1%}", f"{below_count / profile.total:.1%}")
-            rows.append([shares[0], f"`{own_name}`", shares[1], f"`{below_name}`"])
+        rows = [
+            [*_cells(of_own, profile.total), *_cells(of_below, profile.total)]
+            for of_own, of_below in zip_longest(own, below, fillvalue=("", 0))
+        ]
         parts.append(
             f"**{role}**, {profile.total} samples\n\n{table(['own', 'function', 'with callees', 'of ours'], rows)}"
         )
     return "\n".join(parts)
+
+
+def _cells(counted: tuple[str, int], total: int) -> tuple[str, str]:
+    name, count = counted
+    return (f"{count / total:.1%}", f"`{name}`") if name else ("", "")
 
 
 def profile_case(system: Smtpfleet, case: Case, sink: Sink, folder: Path, py_spy: str, seconds: int) -> str:
@@ -147,8 +156,8 @@ def main() -> int:
         finally:
             system.stop()
     text = (
-        f"# Where the time goes\n\nWritten by `python -m bench.profiles`.\n\n{machine.describe([system.version()])}\n"
-        + "\n".join(sections)
+        f"# Where the time goes\n\nWritten by `python -m bench.profiles`. Samples of threads that run; mda's threads that wait for the "
+        f"disk's flush count as running.\n\n{machine.describe([system.version()])}\n" + "\n".join(sections)
     )
     document.replace_part("profile", text, given.out)
     print(text)
