@@ -67,6 +67,7 @@ class Bus:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: set[asyncio.Future[Msg]] = set()
         self._on_reconnect: list[Callable[[], None]] = []
+        self._awaited_because = ""
 
     @property
     def is_connected(self) -> bool:
@@ -79,7 +80,7 @@ class Bus:
 
     async def connect(self) -> None:
         """Connects; waits for NATS as long as it takes and says so."""
-        waited = False
+        # nats-py itself tries for ever (max_reconnect_attempts) and tells _on_error; what it raises all the same is tried again here.
         while True:
             try:
                 await self._client.connect(
@@ -101,12 +102,9 @@ class Bus:
                 )
                 break
             except (OSError, NatsError, TimeoutError) as error:
-                if not waited:
-                    self._log.warning(
-                        "waiting for nats", url=self._settings.nats_url, error=error or type(error).__name__
-                    )
-                    waited = True
+                await self._on_error(error)
                 await asyncio.sleep(RECONNECT_WAIT_S)
+        self._awaited_because = ""
         self._log.info("connected to nats", url=self._client.connected_url.netloc if self._client.connected_url else "")
 
     async def request(self, subject: Subject, payload: Struct, *, to: str = "", timeout_s: float = 10.0) -> Any:
@@ -228,7 +226,12 @@ class Bus:
         task.add_done_callback(self._tasks.discard)
 
     async def _on_error(self, error: Exception) -> None:
-        self._log.warning("nats", error=error or type(error).__name__)
+        why = str(error) or type(error).__name__
+        if self._client.is_connected:
+            self._log.warning("nats", error=why)
+        elif why != self._awaited_because:  # every attempt fails anew, twice a second: once per reason is enough
+            self._awaited_because = why
+            self._log.warning("waiting for nats", url=self._settings.nats_url, error=why)
 
     async def _on_disconnected(self) -> None:
         self._log.warning("nats disconnected")
@@ -236,6 +239,7 @@ class Bus:
             waiting.cancel()  # request() turns this into BusUnavailable: nobody waits out a time limit for an answer that is lost
 
     async def _on_reconnected(self) -> None:
+        self._awaited_because = ""
         self._log.info("nats reconnected")
         for callback in self._on_reconnect:
             callback()
