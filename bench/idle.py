@@ -69,6 +69,9 @@ def measure(system: Smtpfleet, count: int) -> str:
         if holder.stdout.readline() != f"open {count}\n":
             raise RuntimeError(f"{count} idle sessions could not be opened")
         opened_s = time.monotonic() - started
+        counted = sum(replica.metrics()["smtpfleet_smtp_sessions_open"] for replica in replicas)
+        if counted != count:
+            raise RuntimeError(f"smtp-in counts {counted:.0f} open sessions, not {count}")
         time.sleep(SETTLE_S)
         cpu_before = cpu.cpu_s([replica.pid for replica in replicas])
         time.sleep(SETTLE_S)

@@ -1,9 +1,9 @@
 """docs/reliability.md from the outcomes of a chaos run: one row per fault, in the order of DESIGN section 5. No measuring here."""
 
-import shlex
 from typing import TYPE_CHECKING
 
 from bench import machine
+from bench.document import command_line
 from bench.processes import ROOT
 from bench.report import table
 
@@ -95,5 +95,5 @@ def document(outcomes: list["Outcome"], rate: float, shown_arguments: list[str])
     ]
     rows = [_row(outcome) for outcome in outcomes]
     rows += [[event, where, *["–"] * 8, promise] for event, promise, where in ELSEWHERE]
-    command = shlex.join(["python", "-m", "bench.chaos", *shown_arguments])
+    command = command_line("bench.chaos", shown_arguments)
     return HEAD.format(command=command, machine=machine.describe([]), rate=rate) + "\n" + table(head, rows)

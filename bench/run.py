@@ -6,7 +6,6 @@ alike. Only the system being measured runs (the peers stay up between, idle, at 
 
 import argparse
 import resource
-import shlex
 import sys
 import tempfile
 import time
@@ -159,7 +158,7 @@ def main() -> int:
         finally:
             if peers is not None:
                 peers.down()
-    command = shlex.join(["python", "-m", "bench.run", *sys.argv[1:]])
+    command = document.command_line("bench.run", sys.argv[1:])
     write(given.out, command, head, results, sections)
     print(given.out.read_text())
     return 0

@@ -45,6 +45,7 @@ listen on 127.0.0.1 port @SMTP_PORT@ hostname mx.example.test
 accept from any for domain <domains> alias <aliases> userbase <users> deliver to maildir "~/Maildir"
 accept from any for domain "virtual.test" virtual <virtuals> userbase <users> deliver to maildir "~/Maildir"
 accept from local for domain "shortlived.test" relay expire 1s
+accept from local for domain "via.test" relay via "smtp://smarthost.test:@PEER_PORT@"
 accept from local for any relay
 """
 
@@ -93,7 +94,7 @@ class Ground:
 
     def __init__(self, root: Path, *, replicas: dict[str, int] | None = None, config: str = CONFIG) -> None:
         self.world = World()
-        self.config = config
+        self.config = config.replace("@PEER_PORT@", str(self.world.port))
         self._root = root
         self._replicas = replicas or {}
 
@@ -134,8 +135,8 @@ class Ground:
 
     # what must have happened: queue
 
-    def ask(self, path: str) -> dict[str, Any] | None:
-        """GET of the admin API; None for 404."""
+    def ask(self, path: str) -> dict[str, Any]:
+        """GET of the admin API; {} for 404."""
         try:
             with urllib.request.urlopen(f"{self.fleet.admin_url}{path}", timeout=10) as response:
                 answer: dict[str, Any] = json.load(response)
@@ -143,12 +144,12 @@ class Ground:
         except urllib.error.HTTPError as error:
             with error:
                 assert error.code == 404, f"{path}: {error.code} {error.read()!r}"
-            return None
+            return {}
 
     def envelopes(self, msgid: str) -> dict[str, dict[str, Any]]:
         """The message's envelopes that are not done, by dest."""
         message = self.ask(f"/v1/messages/{msgid}")
-        return {item["envelope"]["dest"]: item for item in (message or {}).get("envelopes", [])}
+        return {item["envelope"]["dest"]: item for item in message.get("envelopes", [])}
 
     def await_done(self, msgid: str, deadline_s: float = DEADLINE_S) -> None:
         """Until the queue has nothing of the message any more."""

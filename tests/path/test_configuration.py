@@ -31,19 +31,10 @@ def await_one_version(ground: Ground, *, after: str = "") -> str:
 @pytest.fixture
 def mutable(ground: Ground) -> Iterator[Ground]:
     """The shared fleet, whose configuration a test may change: it is put back."""
+    digest = await_one_version(ground).partition("-")[2]
     yield ground
-    before = await_one_version(ground)
     ground.fleet.write_config(ground.config)
-    digest = ORIGINAL.setdefault("digest", before.partition("-")[2])
     until(lambda: all(version.endswith(digest) for version in versions(ground)), "the shared configuration back")
-
-
-ORIGINAL: dict[str, str] = {}
-
-
-@pytest.fixture(autouse=True)
-def remember_original(ground: Ground) -> None:
-    ORIGINAL.setdefault("digest", await_one_version(ground).partition("-")[2])
 
 
 def test_every_replica_reports_its_version(ground: Ground) -> None:
@@ -93,7 +84,7 @@ def test_a_new_listener_opens_and_goes_again(mutable: Ground) -> None:
 def test_an_error_is_said_with_its_place_and_changes_nothing(mutable: Ground) -> None:
     before = await_one_version(mutable)
     config = mutable.fleet.replica("config")
-    broken = mutable.config + 'accept from any for domain <nowhere> relay\naccept form any for any relay\n'
+    broken = mutable.config + "accept from any for domain <nowhere> relay\naccept form any for any relay\n"
     lines = broken.count("\n")
 
     mutable.fleet.write_config(broken)
@@ -101,7 +92,7 @@ def test_an_error_is_said_with_its_place_and_changes_nothing(mutable: Ground) ->
     path = re.escape(str(mutable.fleet.conf.path))
     until(lambda: "configuration refused" in config.log_text, "the refusal in config's log")
     assert re.search(rf"config error: {path}:{lines - 1}:29: no such table: nowhere", config.log_text)
-    assert re.search(rf'config error: {path}:{lines}:8: .*form', config.log_text)
+    assert re.search(rf"config error: {path}:{lines}:8: .*form", config.log_text)
     assert config.metrics()["smtpfleet_config_errors"] >= 2
     assert await_one_version(mutable) == before
     with mutable.client(STRANGER) as client:

@@ -28,7 +28,7 @@ async def kept_events(ground: Ground, msgid: str, last: str) -> list[tuple[str, 
             while last not in [name for name, _ in found]:
                 message = await stream.next_msg(timeout=DEADLINE_S)
                 name = message.subject.removeprefix(PREFIX)
-                payload = wire.decode(message.data, PAYLOADS[name])
+                payload: Any = wire.decode(message.data, PAYLOADS[name])
                 found += [(name, event) for event in payload.events if _msgid(payload, event) == msgid]
     finally:
         await client.close()
@@ -36,7 +36,7 @@ async def kept_events(ground: Ground, msgid: str, last: str) -> list[tuple[str, 
 
 
 def _msgid(payload: AcceptedEvents | EnvelopeEvents, event: Any) -> str:
-    return event.msgid if isinstance(payload, AcceptedEvents) else event.evpid[:16]
+    return str(event.msgid if isinstance(payload, AcceptedEvents) else event.evpid[:16])
 
 
 async def test_a_delivery_is_announced_step_by_step(ground: Ground) -> None:
@@ -49,7 +49,11 @@ async def test_a_delivery_is_announced_step_by_step(ground: Ground) -> None:
     by_name = dict(events)
     accepted, delivered = by_name["event.message.accepted"], by_name["event.envelope.delivered"]
     assert (accepted.sender, accepted.rcpt_count, accepted.peer) == ("alice@example.test", 1, "127.0.0.1")
-    assert (delivered.sender, delivered.rcpt, delivered.dest) == ("alice@example.test", "bob@example.test", "bob@example.test")
+    assert (delivered.sender, delivered.rcpt, delivered.dest) == (
+        "alice@example.test",
+        "bob@example.test",
+        "bob@example.test",
+    )
 
 
 async def test_a_failure_is_announced_with_its_status(ground: Ground) -> None:
@@ -57,7 +61,11 @@ async def test_a_failure_is_announced_with_its_status(ground: Ground) -> None:
     ground.world.exchanger("events.test", Script(rcpts=rcpts))
     msgid = ground.send("alice@example.test", list(rcpts), mail("watched"))
     events = await kept_events(ground, msgid, "event.envelope.bounced")
-    told = {(name.rpartition(".")[2], event.dest): event.status.line for name, event in events if name.startswith("event.env")}
+    told = {
+        (name.rpartition(".")[2], event.dest): event.status.line
+        for name, event in events
+        if name.startswith("event.env")
+    }
     assert told["deferred", "wait@events.test"] == "450 4.2.0 Not now"
     assert told["failed", "never@events.test"] == "550 5.1.1 Never"
     assert told["bounced", "never@events.test"] == "550 5.1.1 Never"

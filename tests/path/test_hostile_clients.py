@@ -81,7 +81,13 @@ def test_a_command_line_without_end(ground: Ground) -> None:
 
 @pytest.mark.parametrize(
     ("line", "count"),
-    [(b"NOOP\r\n", 100), (b"RSET\r\n", 100), (b"XYZZY\r\n", 10), (b"\r\n", 10), (b"RCPT TO:<alice@example.test>\r\n", 10)],
+    [
+        (b"NOOP\r\n", 100),
+        (b"RSET\r\n", 100),
+        (b"XYZZY\r\n", 10),
+        (b"\r\n", 10),
+        (b"RCPT TO:<alice@example.test>\r\n", 10),
+    ],
     ids=["NOOP", "RSET", "an unknown verb", "empty lines", "RCPT without MAIL"],
 )
 def test_a_flood_of_ten_thousand_commands(ground: Ground, line: bytes, count: int) -> None:
@@ -167,6 +173,8 @@ def test_mail_flows_between_hundreds_of_idle_sessions_and_a_slow_one(ground: Gro
     ids=["SOH", "DEL", "bare CR", "NUL in quotes"],
 )
 def test_addresses_with_control_characters(ground: Ground, address: bytes) -> None:
-    heard = converse(ground, HELLO + b"MAIL FROM:" + address + b"\r\nMAIL FROM:<>\r\nRCPT TO:" + address + b"\r\nQUIT\r\n")
+    heard = converse(
+        ground, HELLO + b"MAIL FROM:" + address + b"\r\nMAIL FROM:<>\r\nRCPT TO:" + address + b"\r\nQUIT\r\n"
+    )
     sender, ok, rcpt, _ = heard.splitlines()[-4:]
     assert sender[:1] == b"5" and rcpt[:1] == b"5" and ok == b"250 2.0.0 Ok"

@@ -119,7 +119,8 @@ def test_two_megabytes_arrive_byte_for_byte(ground: Ground) -> None:
 def test_a_mailbox_gets_each_of_many_messages_of_one_session_once(ground: Ground) -> None:
     with ground.client(STRANGER) as client:
         msgids = [
-            client.deliver("carol@abroad.test", ["bob@example.test"], mail(f"number {n}", f"body {n}")) for n in range(60)
+            client.deliver("carol@abroad.test", ["bob@example.test"], mail(f"number {n}", f"body {n}"))
+            for n in range(60)
         ]
     assert len(set(msgids)) == 60
     for number, msgid in enumerate(msgids):

@@ -12,7 +12,11 @@ needs_swaks = pytest.mark.skipif(shutil.which("swaks") is None, reason="swaks is
 
 
 def swaks(ground: Ground, *arguments: str) -> subprocess.CompletedProcess[str]:
-    server = [f"--server={ground.fleet.smtp_address[0]}", f"--port={ground.fleet.smtp_port}", f"--local-interface={STRANGER}"]
+    server = [
+        f"--server={ground.fleet.smtp_address[0]}",
+        f"--port={ground.fleet.smtp_port}",
+        f"--local-interface={STRANGER}",
+    ]
     return subprocess.run(["swaks", *server, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -57,7 +57,7 @@ ROWS = {
 
 def lex(text: str) -> list[tuple[TokenKind, str]]:
     lexer = Lexer(SourceText("text", text, 1), Macros(MACROS), Diagnostics())
-    found = []
+    found: list[tuple[TokenKind, str]] = []
     while (token := lexer.next()).kind is not TokenKind.END:
         found.append((token.kind, token.text))
     return found

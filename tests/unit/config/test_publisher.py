@@ -49,7 +49,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[KeyValue]:
     if request.param == "fake":
         yield FakeStore()
         return
-    server: NatsServer = request.getfixturevalue("nats_server")
+    server: NatsServer = request.getfixturevalue("own_nats")
     settings = RoleSettings(replica="c1", nats_url=server.url, nats_prefix=request.getfixturevalue("nats_prefix"))
     bus = Bus("config", settings, MailLog("test", stream=io.StringIO()))
     await bus.connect()

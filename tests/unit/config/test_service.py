@@ -91,10 +91,10 @@ Start = Callable[..., ConfigProcess]
 
 
 @pytest.fixture
-def start(tmp_path: Path, nats_server: NatsServer, nats_prefix: str) -> Iterator[Start]:
+def start(tmp_path: Path, own_nats: NatsServer, nats_prefix: str) -> Iterator[Start]:
     started: list[ConfigProcess] = []
 
-    def start_one(replica: str = "c1", folder: Path = tmp_path, nats: NatsServer = nats_server) -> ConfigProcess:
+    def start_one(replica: str = "c1", folder: Path = tmp_path, nats: NatsServer = own_nats) -> ConfigProcess:
         started.append(ConfigProcess(folder, nats, nats_prefix, replica))
         return started[-1]
 
@@ -104,9 +104,9 @@ def start(tmp_path: Path, nats_server: NatsServer, nats_prefix: str) -> Iterator
 
 
 @pytest.fixture
-async def published(nats_server: NatsServer, nats_prefix: str) -> AsyncIterator[Callable[[], object]]:
+async def published(own_nats: NatsServer, nats_prefix: str) -> AsyncIterator[Callable[[], object]]:
     """What is in the bucket now."""
-    settings = RoleSettings(replica="test", nats_url=nats_server.url, nats_prefix=nats_prefix)
+    settings = RoleSettings(replica="test", nats_url=own_nats.url, nats_prefix=nats_prefix)
     bus = Bus("admin", settings, MailLog("test", stream=io.StringIO()))
     await bus.connect()
     yield Publisher(bus).current
@@ -298,8 +298,8 @@ async def test_a_nats_that_lost_its_store_gets_the_configuration_again(
         nats.stop()
 
 
-async def test_bad_settings_are_refused(start: Start, conf: Path, tmp_path: Path, nats_server: NatsServer) -> None:
-    environment = {**os.environ, "SMTPFLEET_NATS_URL": nats_server.url, "SMTPFLEET_CONFIG_MACROS": "nonsense"}
+async def test_bad_settings_are_refused(start: Start, conf: Path, tmp_path: Path, own_nats: NatsServer) -> None:
+    environment = {**os.environ, "SMTPFLEET_NATS_URL": own_nats.url, "SMTPFLEET_CONFIG_MACROS": "nonsense"}
     command = [sys.executable, "-m", "smtpfleet.config"]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=20, env=environment)
     assert done.returncode == 2

@@ -265,7 +265,13 @@ class Bus:
     # The configuration bucket and the event stream.
 
     async def ensure_streams(self, bucket: str) -> None:
-        """Creates what config owns: the KV bucket and the stream of events. Harmless where they exist."""
+        """Creates what config owns: the KV bucket and the stream of events. Harmless where they exist. Raises BusUnavailable."""
+        try:
+            await self._ensure_streams(bucket)
+        except (NatsError, OSError, TimeoutError) as error:
+            raise BusUnavailable(f"jetstream: {error or type(error).__name__}") from None
+
+    async def _ensure_streams(self, bucket: str) -> None:
         jetstream = self._client.jetstream()
         try:
             await jetstream.key_value(self._bucket(bucket))
