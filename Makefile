@@ -60,7 +60,7 @@ test-deploy: $(READY) ## build the images, run compose with mta=3, send, kill, s
 check: $(READY) ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(SOURCES) tests/support bench requirements deploy/nats_permissions.py
+	$(BIN)/mypy $(SOURCES) bench requirements deploy/nats_permissions.py deploy/passwords.py tests/deploy tests/unit/deploy tests/unit/local
 	$(BIN)/lint-imports --no-cache
 
 .PHONY: format
@@ -88,7 +88,7 @@ lock: $(READY) ## write requirements/*.txt anew from the pyproject files
 
 .PHONY: secrets
 secrets: ## passwords of your own for deploy/compose.yaml, into deploy/secrets/ (default: those in the repository)
-	@python3 deploy/secrets.py
+	@$(PYTHON) deploy/passwords.py
 
 .PHONY: clean
 clean: ## remove .venv and caches; var/ with its queue and mail stays

@@ -9,10 +9,11 @@ import nats
 import pytest
 from deploy import nats_permissions
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
 
-from smtpfleet.contracts.subjects import CONFIGURATION_BUCKET, CONFIGURATION_KEY, ROLES, SUBJECTS, Kind
+from smtpfleet.contracts.subjects import CONFIGURATION_BUCKET, CONFIGURATION_KEY, ROLES, SUBJECTS, Kind, Subject
 from smtpfleet.local.binaries import find_nats_server
 from smtpfleet.local.child import await_answer
 from smtpfleet.local.ports import free_port
@@ -88,7 +89,7 @@ def test_the_committed_file_is_what_the_table_gives() -> None:
 
 
 @pytest.mark.parametrize("row", SUBJECTS, ids=lambda row: row.name)
-def test_only_senders_publish_and_only_receivers_subscribe(row: nats_permissions.Subject) -> None:
+def test_only_senders_publish_and_only_receivers_subscribe(row: Subject) -> None:
     name = f"smtpfleet.{row.name}"
     assert {role for role in ROLES if name in nats_permissions.publishes(role)} == set(row.senders)
     heard = {role for role in ROLES if name in (subject.split()[0] for subject in nats_permissions.subscribes(role))}
@@ -97,11 +98,11 @@ def test_only_senders_publish_and_only_receivers_subscribe(row: nats_permissions
 
 @pytest.mark.connected
 @pytest.mark.parametrize("row", [row for row in SUBJECTS if row.kind is Kind.REQUEST], ids=lambda row: row.name)
-async def test_a_request_reaches_its_role_and_is_answered(connected: Connected, row: nats_permissions.Subject) -> None:
+async def test_a_request_reaches_its_role_and_is_answered(connected: Connected, row: Subject) -> None:
     name = f"smtpfleet.{row.name}"
     serving = await connected(row.receivers[0])
 
-    async def answer(msg: nats.aio.msg.Msg) -> None:
+    async def answer(msg: Msg) -> None:
         await msg.respond(b"done")
 
     await serving.subscribe(name, queue=row.receivers[0], cb=answer)
@@ -116,7 +117,7 @@ async def test_a_request_reaches_its_role_and_is_answered(connected: Connected, 
 async def test_load_reaches_one_replica(connected: Connected) -> None:
     serving, asking = await connected("queue"), await connected("mta")
 
-    async def answer(msg: nats.aio.msg.Msg) -> None:
+    async def answer(msg: Msg) -> None:
         await msg.respond(b"mine")
 
     await serving.subscribe("smtpfleet.queue.envelope.load.queue-2", cb=answer)

@@ -166,7 +166,7 @@ class ConfigApp:
                 raise BusUnavailable("not connected to nats")
             await self._role.bus.ensure_streams(CONFIGURATION_BUCKET)
             done = await self._publisher.publish(self._pending)
-        except (BusUnavailable, TimeoutError) as error:  # ensure_streams gives no answer in time as TimeoutError
+        except BusUnavailable as error:
             if not self._has_told_of_wait:
                 self._has_told_of_wait = True
                 self._log.warning("configuration not published yet, trying again", error=error)
