@@ -54,7 +54,7 @@ test-failure: $(READY) ## kill points and faults, one by one
 
 .PHONY: test-deploy
 test-deploy: $(READY) ## build the images, run compose with mta=3, send, kill, scale down (needs Docker)
-	$(BIN)/pytest -m deploy tests/deploy $(PYTEST_ARGS)
+	$(BIN)/pytest -p no:randomly -m deploy tests/deploy $(PYTEST_ARGS)
 
 .PHONY: check
 check: $(READY) ## ruff, mypy strict, import-linter

@@ -36,7 +36,6 @@ _SENT = "the peer had accepted it when the worker died: the one duplicate law 3 
 _SAME_NAME = "the redelivered file has the name of the first and takes its place"
 
 POINTS = (
-    KillPoint("smtp_in.commit.sent", "smtp-in", unanswered=(0, 1), why=_CUT),
     KillPoint("smtp_in.commit.answered", "smtp-in", unanswered=(1, 1), why=_CUT),
     KillPoint("queue.commit.received", "queue", messages=_EITHER),
     KillPoint(

@@ -152,10 +152,13 @@ def test_mail_flows_between_hundreds_of_idle_sessions_and_a_slow_one(ground: Gro
             for at in range(len(slow)):
                 dribble.sendall(slow[at : at + 1])
                 time.sleep(0.005)
+                if at == len(TRANSACTION) - 1:
+                    opening = read_until(dribble, b"354 ")
                 if at % 40 == 20:
                     started_at = time.monotonic()
                     ground.send("carol@abroad.test", ["bob@example.test"], mail("quick"), source=STRANGER)
                     quick_s.append(time.monotonic() - started_at)
+            assert opening.splitlines()[-1].startswith(b"354 ")
             heard = read_until(dribble, b"250 2.0.0 ")
         ground.await_delivered("alice", heard.splitlines()[-1].split()[2].decode())
         assert sorted(quick_s)[len(quick_s) // 2] < 0.5, quick_s

@@ -68,6 +68,7 @@ class Bus:
         self._waiting: set[asyncio.Future[Msg]] = set()
         self._on_reconnect: list[Callable[[], None]] = []
         self._awaited_because = ""
+        self._is_closing = False
 
     @property
     def is_connected(self) -> bool:
@@ -234,7 +235,8 @@ class Bus:
             self._log.warning("waiting for nats", url=self._settings.nats_url, error=why)
 
     async def _on_disconnected(self) -> None:
-        self._log.warning("nats disconnected")
+        if not self._is_closing:
+            self._log.warning("nats disconnected")
         for waiting in list(self._waiting):
             waiting.cancel()  # request() turns this into BusUnavailable: nobody waits out a time limit for an answer that is lost
 
@@ -257,6 +259,7 @@ class Bus:
 
     async def close(self) -> None:
         """Sends what is buffered and leaves."""
+        self._is_closing = True
         with contextlib.suppress(NatsError, OSError, TimeoutError):
             if self._client.is_connected:
                 await self._client.flush(timeout=2)

@@ -21,6 +21,8 @@ from smtpfleet.runtime.role import Role
 RETRY_S = 0.5
 """Pause before the same request is made again."""
 REQUEST_S = 10.0
+READ_PATIENCE_S = 30.0
+"""How long a chunk is asked for; a peer that waits for content allows three minutes (RFC 5321 §4.5.3.2.5). Chosen."""
 HEARTBEATS_PER_LEASE = 3
 
 _outcomes = metrics.counter("outcomes", "Outcomes handed in, by kind", ("agent", "kind"))
@@ -154,14 +156,27 @@ class WorkClient:
         self._bus.publish(subjects.SCHEDULER_WORKER_LEAVING, WorkerLeaving(self.agent, self._replica))
 
     async def read_content(self, msgid: str, chunk_count: int) -> AsyncIterator[bytes]:
-        """The chunks of a large message. Raises BusUnavailable where one cannot be read: the attempt fails temporarily."""
+        """The chunks of a large message. Raises BusUnavailable where one cannot be read for READ_PATIENCE_S, or is gone: then the
+        attempt fails temporarily. Trouble of ours that passes sooner costs the message no attempt."""
         for index in range(chunk_count):
-            chunk: c.ContentChunk = await self._bus.request(
-                subjects.QUEUE_CONTENT_READ, c.ReadContent(msgid, index), timeout_s=REQUEST_S
-            )
-            if not chunk.data:
+            data = await self._read_chunk(c.ReadContent(msgid, index))
+            if not data:
                 raise BusUnavailable(f"content of {msgid} ends at chunk {index} of {chunk_count}")
-            yield chunk.data
+            yield data
+
+    async def _read_chunk(self, request: c.ReadContent) -> bytes:
+        gives_up_at = time.monotonic() + READ_PATIENCE_S
+        while True:
+            try:
+                chunk: c.ContentChunk = await self._bus.request(
+                    subjects.QUEUE_CONTENT_READ, request, timeout_s=REQUEST_S
+                )
+            except (BusUnavailable, wire.RemoteFault) as error:
+                if time.monotonic() > gives_up_at:
+                    raise BusUnavailable(str(error)) from None
+                await asyncio.sleep(RETRY_S)
+                continue
+            return chunk.data
 
     def hold_permit(self, relay: str, holder: str) -> None:
         """The heartbeat keeps this permit."""

@@ -15,6 +15,7 @@ from smtpfleet.mail.dots import stuff
 from smtpfleet.mta.client import CLOSED, TOO_MUCH_DATA, Extensions, PeerProtocol
 from smtpfleet.mta.reply import Reply
 from smtpfleet.mta.task import Task, mail_command, rcpt_commands
+from smtpfleet.runtime import killpoint
 from smtpfleet.runtime.bus import BusUnavailable
 
 S552_TOO_LARGE = Status(552, "5.3.4", "Message is larger than the peer accepts")
@@ -235,6 +236,8 @@ class Transactor:
             self._announced = following
         was_lost = bool(peer.fault)
         peer.write(dot)
+        # From here until the answer the peer may have the message without our knowing: dying now may deliver it twice.
+        killpoint.reach("mta.dot.sent")
         replies = await peer.collect(1, self._timeouts.eom_s)
         self._watch_closing(replies)
         if not replies:

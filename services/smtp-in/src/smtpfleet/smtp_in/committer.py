@@ -26,7 +26,7 @@ from smtpfleet.contracts.commands import (
 )
 from smtpfleet.contracts.subjects import QUEUE_CONTENT_APPEND, QUEUE_CONTENT_DROP, QUEUE_MESSAGE_COMMIT, Subject
 from smtpfleet.contracts.wire import Malformed, RemoteFault, UnknownVersion
-from smtpfleet.runtime import metrics
+from smtpfleet.runtime import killpoint, metrics
 from smtpfleet.runtime.bus import BusUnavailable
 from smtpfleet.smtp_in.gate import Gate
 
@@ -117,6 +117,8 @@ class Committer:
             reply = await self._ask(QUEUE_MESSAGE_COMMIT, CommitMessages([message for message, _ in batch]))
         finally:
             self._in_flight -= 1
+        # The messages are durable, their peers do not know yet: they send them again, the duplicate SMTP cannot avoid (RFC 1047).
+        killpoint.reach("smtp_in.commit.answered")
         verdicts = reply.verdicts if isinstance(reply, CommitReply) else []
         if len(verdicts) != len(batch):
             verdicts = [CommitVerdict.FAILED] * len(batch)

@@ -55,7 +55,8 @@ _MDA_LIMITS = {
     "task-release": "",
 }
 _SCHEDULER_LIMITS = {"max-inflight": "", "max-evp-batch-size": "", "max-msg-batch-size": "", "max-schedule": ""}
-_LIMITS = {"mta": _MTA_LIMITS, "mda": _MDA_LIMITS, "scheduler": _SCHEDULER_LIMITS}
+_SESSION_LIMITS = {"max-rcpt": "max_rcpt", "max-mails": "max_mails"}
+_LIMITS = {"mta": _MTA_LIMITS, "mda": _MDA_LIMITS, "scheduler": _SCHEDULER_LIMITS, "session": _SESSION_LIMITS}
 
 
 def compile_expire(scope: Scope, statement: ExpireStatement) -> None:
@@ -128,7 +129,7 @@ def _store_limit(scope: Scope, setting: LimitSetting, field: str) -> None:
     if value < 0:
         scope.diagnostics.error(setting.value.span, f"invalid limit: {value}", "a limit is not negative")
     elif value == 0 and field != "session_keepalive_s":
-        scope.diagnostics.warning(setting.value.span, f"{setting.key.text} 0 stops all deliveries")
+        scope.diagnostics.warning(setting.value.span, f"{setting.key.text} 0 stops all mail")
     scope.limits[field] = value
 
 

@@ -5,7 +5,7 @@ Called by parser.py.
 
 from smtpfleet.config.language.source import span_from
 from smtpfleet.config.language.stream import TokenStream
-from smtpfleet.config.language.tokens import Token
+from smtpfleet.config.language.tokens import Token, TokenKind
 from smtpfleet.config.language.tree import (
     BounceWarnStatement,
     ExpireStatement,
@@ -48,8 +48,12 @@ def parse_max_deferred(tokens: TokenStream, keyword: Token) -> MaxDeferredStatem
 
 
 def parse_limit(tokens: TokenStream, keyword: Token) -> LimitStatement:
-    """`limit mta|mda|scheduler {KEY NUMBER}`."""
-    agent = tokens.expect_keyword(("mta", "mda", "scheduler"), 'mta, mda or scheduler after "limit"')
+    """`limit mta|mda|scheduler|session {KEY NUMBER}`; session came with OpenSMTPD 5.4.2."""
+    following = tokens.peek()
+    if following.kind is TokenKind.WORD and following.text == "session":  # no reserved word in 5.4.1
+        agent = tokens.next()
+    else:
+        agent = tokens.expect_keyword(("mta", "mda", "scheduler"), 'mta, mda, scheduler or session after "limit"')
     domain = None
     if agent.text == "mta" and tokens.take_keyword("for"):
         tokens.expect_keyword(("domain",), '"domain" after "limit mta for"')

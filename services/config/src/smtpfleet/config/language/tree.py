@@ -196,7 +196,7 @@ class LimitSetting:
 
 @dataclass(frozen=True, slots=True)
 class LimitStatement:
-    """`limit`. agent: mta, mda or scheduler. domain: of `limit mta for domain`, else None."""
+    """`limit`. agent: mta, mda, scheduler or session. domain: of `limit mta for domain`, else None."""
 
     agent: str
     domain: Word | None
