@@ -22,7 +22,8 @@ from smtpfleet.contracts.commands import (
 )
 from smtpfleet.contracts.envelope import Envelope
 from smtpfleet.contracts.outcome import Outcome, OutcomeKind
-from smtpfleet.contracts.status import Status
+from smtpfleet.contracts.status import S451_LOCAL_ERROR, Status
+from smtpfleet.mail.expand import Expansion
 from smtpfleet.queue.committer import commit_arguments
 from tests.support.queue_parts import LEASE_MS, Parts, local, make_parts, new_message, remote
 
@@ -216,6 +217,37 @@ async def test_a_bounce_is_written_by_one_of_two_replicas(parts: Parts, redis_ur
     await asyncio.gather(parts.bouncer._write_due(work.shard), other.bouncer._write_due(work.shard))
     await other.store.close()
     assert (await parts.views.summary()).messages == 1
+
+
+async def test_senders_that_relay_as_made_different_each_hear_of_their_own(parts: Parts) -> None:
+    message = new_message(remote(), remote())
+    other = msgspec.structs.replace(message.envelopes[1], sender="second@example.net")
+    await parts.committer.commit([msgspec.structs.replace(message, envelopes=[message.envelopes[0], other])])
+    work = await claim(parts)
+    await load(parts, work)
+    await report(parts, work, OutcomeKind.PERMFAIL, S550)
+    for _ in range(2):
+        await parts.bouncer._write_due(work.shard)
+    summary = await parts.views.summary()
+    assert (summary.messages, summary.bouncing) == (2, 0)
+    bounces = await claim(parts)
+    assert sorted(e.dest for e in await load(parts, bounces)) == ["from@example.net", "second@example.net"]
+
+
+async def test_a_bounce_waits_while_its_way_is_not_known(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    await parts.committer.commit([new_message(remote())])
+    work = await claim(parts)
+    await load(parts, work)
+    await report(parts, work, OutcomeKind.PERMFAIL, S550)
+    known = parts.bouncer._expand
+    monkeypatch.setattr(parts.bouncer, "_expand", lambda envelope: Expansion((), S451_LOCAL_ERROR, "table away"))
+    await parts.bouncer._write_due(work.shard)
+    summary = await parts.views.summary()
+    assert (summary.messages, summary.bouncing) == (1, 1)
+    monkeypatch.setattr(parts.bouncer, "_expand", known)
+    await parts.store.call("ZADD", f"{keys.tag(work.shard)}bounces", 0, ids.msgid_of(evpids(work)[0]))
+    await parts.bouncer._write_due(work.shard)
+    assert (await parts.views.summary()).bouncing == 0
 
 
 async def test_a_null_sender_is_never_answered(parts: Parts) -> None:

@@ -29,6 +29,8 @@ from smtpfleet.runtime.settings import RoleSettings
 
 SERVE_LIMIT = 4096
 """Requests a replica works on at once; beyond it answers busy at once instead of growing. Chosen well above 100 parked workers."""
+SERVE_LIMIT_BYTES = 256 * 1024 * 1024
+"""Payload bytes of those requests, likewise. Chosen: a hundred of the largest batches."""
 RECONNECT_WAIT_S = 0.5
 PENDING_BYTES = 32 * 1024 * 1024
 """What may wait to be sent; nats-py's default of 2 MiB is one batch of ours."""
@@ -65,6 +67,7 @@ class Bus:
         self._client: Client = nats.NATS()  # type: ignore[attr-defined]
         self._subscriptions: list[Subscription] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._serving_bytes = 0
         self._waiting: set[asyncio.Future[Msg]] = set()
         self._on_reconnect: list[Callable[[], None]] = []
         self._awaited_because = ""
@@ -198,10 +201,11 @@ class Bus:
     def _serving(self, subject: Subject, handler: Handler) -> Callable[[Msg], Awaitable[None]]:
         # nats-py awaits a subscription's callback before the next message: hand over and return at once.
         async def on_message(msg: Msg) -> None:
-            if len(self._tasks) >= SERVE_LIMIT:
+            if len(self._tasks) >= SERVE_LIMIT or self._serving_bytes + len(msg.data) > SERVE_LIMIT_BYTES:
                 _served.labels(subject.name, "busy").inc()
                 await msg.respond(wire.encode_fault("busy"))
             else:
+                self._serving_bytes += len(msg.data)
                 self._start(self._answer(subject, handler, msg))
 
         return on_message
@@ -218,6 +222,7 @@ class Bus:
             self._log.error("request failed", subject=subject.name, error=f"{type(error).__name__}: {error}")
             reply = wire.encode_fault("failed")
             _served.labels(subject.name, "failed").inc()
+        self._serving_bytes -= len(msg.data)
         with contextlib.suppress(NatsError, OSError):  # the asker will hear nothing and ask again
             await msg.respond(reply)
 

@@ -12,14 +12,14 @@ import secrets
 from smtpfleet.contracts import ids, keys, subjects
 from smtpfleet.contracts.commands import CommitMessage
 from smtpfleet.contracts.envelope import Envelope, EnvelopeFlag, LocalDispatcher
-from smtpfleet.contracts.status import Status, status_from_reply
+from smtpfleet.contracts.status import Status, StatusClass, status_from_reply
 from smtpfleet.mail.dsn import BounceRecipient, build_bounce
 from smtpfleet.mail.expand import Expansion, expand_rcpt
 from smtpfleet.mail.received import date_text, received_header
 from smtpfleet.mail.ruleset import LOCAL_PEER, SessionFacts
 from smtpfleet.queue.announcer import Announcer
 from smtpfleet.queue.committer import commit_arguments
-from smtpfleet.queue.records import Record, read_records
+from smtpfleet.queue.records import Meta, read_records
 from smtpfleet.queue.scripts import BOUNCE
 from smtpfleet.runtime import killpoint, metrics
 from smtpfleet.runtime.maillog import MailLog
@@ -30,6 +30,10 @@ LOOK_S = 0.5
 """How often the list is looked at: one O(log n) read per shard."""
 LOOK_BATCH = 50
 """Originals per look; bounded so that a flood of failures does not hold up the loads."""
+BOUNCE_EXPIRE_S = 7 * 24 * 3600
+"""Bounces are tried for seven days (OpenSMTPD bounce.c)."""
+LATER_MS = 60_000
+"""When the way of a bounce is looked for again after a temporary failure of a table. Chosen."""
 HEADER_CHUNK_LIMIT_BYTES = 256 * 1024
 """What of the original's content is read for its header: the first chunk."""
 
@@ -79,8 +83,8 @@ class Bouncer:
                 numbers = [number.decode() for number, of_kind in members.items() if of_kind.decode() == kind]
                 if numbers:
                     await self._write(shard, msgid, kind, numbers)
-            if not members:
-                await self._store.call("ZREM", f"{tag}bounces", msgid)
+            if not members:  # the script looks again: a member may have come since
+                await self._store.run(BOUNCE, [tag], [msgid, "", keys.DONE_TTL_S, 0, 0], waitaof=self._waitaof)
 
     async def _write(self, shard: int, msgid: str, kind: str, numbers: list[str]) -> None:
         records = await read_records(self._store, self._shards, [msgid + number for number in numbers])
@@ -90,7 +94,16 @@ class Bouncer:
         for item in records[0].unreadable if records else ():
             self._log.error("failed envelope cannot be read, no bounce for it", evpid=item.evpid, reason=item.reason)
         if envelopes:
-            message = await self._compose(shard, kind, records[0], now_ms)
+            # `relay as` may have given the envelopes of one message different senders: each hears of his own, one per look.
+            others = {e.evpid[ids.MSGID_LENGTH :] for e in envelopes if e.sender != envelopes[0].sender}
+            numbers = [number for number in numbers if number not in others]
+            envelopes = [e for e in envelopes if e.sender == envelopes[0].sender]
+            expansion = self._expand(envelopes[0])
+            if expansion.refusal is not None and expansion.refusal.status_class is StatusClass.TEMPORARY:
+                self._log.warning("bounce waits", msgid=msgid, stat=expansion.refusal.line, detail=expansion.detail)
+                await self._store.call("ZADD", f"{keys.tag(shard)}bounces", "XX", now_ms + LATER_MS, msgid)
+                return
+            message = await self._compose(shard, kind, records[0].meta, envelopes, expansion, now_ms)
         killpoint.reach("queue.bounce.built")
         args: list[Value] = [msgid, "", keys.DONE_TTL_S, len(numbers)]
         for number in numbers:
@@ -109,49 +122,53 @@ class Bouncer:
                 self._announcer.event(subjects.EVENT_ENVELOPE_BOUNCED, envelope, _status_of(envelope), now_ms)
             self._announcer.queued(message.envelopes, now_ms)
 
-    async def _compose(self, shard: int, kind: str, record: Record, now_ms: int) -> CommitMessage | None:
-        """The bounce, or None where the sender cannot be reached from here (said in the log)."""
-        envelope = record.envelopes[0]
+    def _expand(self, envelope: Envelope) -> Expansion:
+        """Where the ruleset sends mail for the envelope's sender."""
         configuration = self._snapshot.current
         facts = SessionFacts(tag="", peer=LOCAL_PEER, is_local=True, sender="", helo=configuration.hostname)
-        expansion = expand_rcpt(configuration, self._snapshot.tables, facts, envelope.sender)
+        return expand_rcpt(configuration, self._snapshot.tables, facts, envelope.sender)
+
+    async def _compose(
+        self, shard: int, kind: str, meta: Meta, envelopes: list[Envelope], expansion: Expansion, now_ms: int
+    ) -> CommitMessage | None:
+        """The bounce, or None where the sender cannot be reached from here (said in the log)."""
+        first = envelopes[0]
+        original_id = ids.msgid_of(first.evpid)
         if expansion.refusal is not None:
+            stat = expansion.refusal.line
             self._log.fact(
-                record.msgid,
-                "queue bounce-undeliverable",
-                to=f"<{envelope.sender}>",
-                stat=expansion.refusal.line,
-                detail=expansion.detail,
+                original_id, "queue bounce-undeliverable", to=f"<{first.sender}>", stat=stat, detail=expansion.detail
             )
             return None
-        first = await self._store.call("LINDEX", keys.content(record.msgid, shard), 0)
+        chunk = await self._store.call("LINDEX", keys.content(original_id, shard), 0)
         msgid = _msgid_in_shard(now_ms, shard, self._shards)
-        content = self._content(kind, record, (first or b"")[:HEADER_CHUNK_LIMIT_BYTES], msgid, now_ms)
-        envelopes = _bounce_envelopes(msgid, envelope, expansion, configuration.hostname, now_ms)
-        return CommitMessage(msgid, ids.new_token(), len(content), content, 0, envelopes)
+        content = _content(kind, meta, envelopes, (chunk or b"")[:HEADER_CHUNK_LIMIT_BYTES], msgid, now_ms)
+        to = _bounce_envelopes(msgid, first, expansion, self._snapshot.current.hostname, now_ms)
+        return CommitMessage(msgid, ids.new_token(), len(content), content, 0, to)
 
-    def _content(self, kind: str, record: Record, original: bytes, msgid: str, now_ms: int) -> bytes:
-        first = record.envelopes[0]
-        date = date_text(now_ms / 1000)
-        header = received_header(
-            helo="localhost", hostname="localhost", peer="local", smtpname=first.smtpname, protocol="ESMTP",
-            msgid=msgid, rcpt="", date_text=date,
-        )  # fmt: skip
-        return header + build_bounce(
-            kind=kind,
-            smtpname=first.smtpname,
-            sender=first.sender,
-            msgid=record.msgid,
-            created_text=date_text(first.created_at_ms / 1000),
-            recipients=[_recipient(envelope) for envelope in record.envelopes],
-            original=original,
-            return_full=first.dsn_ret == "FULL" and record.meta.chunk_count == 1,
-            date_text=date,
-            boundary=f"{msgid}.{secrets.token_hex(8)}",
-            envid=first.dsn_envid,
-            delayed_s=max(0, (first.last_bounce_at_ms - first.created_at_ms) // 1000),
-            kept_s=first.expire_s,
-        )
+
+def _content(kind: str, meta: Meta, envelopes: list[Envelope], original: bytes, msgid: str, now_ms: int) -> bytes:
+    first = envelopes[0]
+    date = date_text(now_ms / 1000)
+    header = received_header(
+        helo="localhost", hostname="localhost", peer="local", smtpname=first.smtpname, protocol="ESMTP",
+        msgid=msgid, rcpt="", date_text=date,
+    )  # fmt: skip
+    return header + build_bounce(
+        kind=kind,
+        smtpname=first.smtpname,
+        sender=first.sender,
+        msgid=ids.msgid_of(first.evpid),
+        created_text=date_text(first.created_at_ms / 1000),
+        recipients=[_recipient(envelope) for envelope in envelopes],
+        original=original,
+        return_full=first.dsn_ret == "FULL" and meta.chunk_count == 1,
+        date_text=date,
+        boundary=f"{msgid}.{secrets.token_hex(8)}",
+        envid=first.dsn_envid,
+        delayed_s=max(0, (first.last_bounce_at_ms - first.created_at_ms) // 1000),
+        kept_s=first.expire_s,
+    )
 
 
 def _status_of(envelope: Envelope) -> Status:
@@ -195,7 +212,3 @@ def _bounce_envelopes(msgid: str, of: Envelope, expansion: Expansion, hostname: 
         )
         for number, destination in enumerate(expansion.destinations, 1)
     ]
-
-
-BOUNCE_EXPIRE_S = 7 * 24 * 3600
-"""Bounces are tried for seven days (OpenSMTPD bounce.c)."""
