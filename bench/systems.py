@@ -5,7 +5,6 @@ naming their processes; never measures. The peers are those of the peers-lab scr
 """
 
 import os
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,8 +214,7 @@ class Smtpfleet:
 
     def stop(self) -> None:
         if self._fleet is not None:
-            self._fleet.stop()
-            shutil.rmtree(self._fleet.root)
+            self._fleet.stop()  # its files stay until the run is over (bench.maildir.empty)
             self._fleet = None
 
     @property
