@@ -74,7 +74,7 @@ REFUSED = {
     "max-message-size 35X": "invalid size",
     "limit mda max-sessions 1": "invalid scheduler limit keyword: max-sessions",
     "limit mta max-sessions 1": "invalid mta limit keyword: max-sessions",
-    "limit session max-rcpt 5": "syntax error",
+    "limit session max-rcp 5": "invalid session limit keyword: max-rcp",
     "hostname mx.example.org": "syntax error",
     "deliver to maildir": "syntax error",
     "accept for local deliver to maildir ~/Maildir": "syntax error",

@@ -40,7 +40,7 @@ def test_its_commented_lines_work_when_uncommented(tmp_path: Path) -> None:
     text = (ETC / "smtpd.conf").read_text()
     settings = re.findall(r"^# ((?:expire|bounce-warn|max-message-size|limit) .*)$", text, re.MULTILINE)
     rules = re.findall(r"^#   ((?:accept|reject) .*)$", text, re.MULTILINE)
-    assert (len(settings), len(rules)) == (5, 3)
+    assert (len(settings), len(rules)) == (6, 3)
     (tmp_path / "smtpd.conf").write_text("\n".join([*settings, text, *rules]) + "\n")
     compiled = compile_file(tmp_path / "smtpd.conf", HOST)
     assert compiled.configuration is not None, compiled.render()

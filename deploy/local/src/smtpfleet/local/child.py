@@ -13,6 +13,9 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+FREEZE_S = 1.0
+"""How long SIGSTOP may take to reach every thread; milliseconds as a rule. Chosen."""
+
 _alive: "weakref.WeakSet[Child]" = weakref.WeakSet()
 
 
@@ -81,8 +84,19 @@ class Child:
         self.signal(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """SIGSTOP: as a machine that hangs."""
+        """SIGSTOP: as a machine that hangs; returns when every thread has stopped."""
         self.signal(signal.SIGSTOP)
+        ends_at = time.monotonic() + FREEZE_S
+        while time.monotonic() < ends_at and not all(state in "TtZ" for state in self._thread_states()):
+            time.sleep(0.001)
+
+    def _thread_states(self) -> list[str]:
+        """The state letter of every thread (proc(5)); empty where there is no process."""
+        try:
+            tasks = list(Path(f"/proc/{self.pid}/task").iterdir())
+            return [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in tasks]
+        except (OSError, RuntimeError):
+            return []
 
     def thaw(self) -> None:
         self.signal(signal.SIGCONT)

@@ -111,7 +111,7 @@ def compile_limit(scope: Scope, statement: LimitStatement) -> None:
         if setting.value is None:
             scope.not_applied_yet(key.span, f"limit mta {key.text}")
         elif key.text not in known:
-            kind = "mta" if statement.agent == "mta" else "scheduler"  # OpenSMTPD says scheduler for mda too
+            kind = "scheduler" if statement.agent == "mda" else statement.agent  # as OpenSMTPD says it
             scope.diagnostics.error(
                 key.span, f"invalid {kind} limit keyword: {key.text}", did_you_mean(key.text, known)
             )
