@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpfleet.mail.dots import LINE_LIMIT_BYTES, content_fault, stuff, unstuff
+from smtpfleet.mail.dots import LINE_LIMIT_BYTES, content_fault, lf_lines, stuff, unstuff
 
 
 @pytest.mark.parametrize(
@@ -101,3 +101,16 @@ def test_the_line_check_agrees_with_measuring_every_line(lengths: list[int], lim
     data = b"\r\n".join(b"x" * (length * scale) for length in lengths)
     longest = max(len(line) for line in data.split(b"\r\n"))
     assert content_fault(data) == ("line too long" if longest > LINE_LIMIT_BYTES else None)
+
+
+@given(_CONTENT, st.data())
+def test_files_get_lf_wherever_a_piece_was_cut(content: bytes, data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(content)))
+    assert lf_lines(content[:cut]) + lf_lines(content[cut:]) == content.replace(b"\r\n", b"\n")
+
+
+@given(st.text(alphabet="\r\na\xff", max_size=12).map(lambda text: text.encode("latin-1")))
+def test_only_pairs_of_cr_and_lf_pass(data: bytes) -> None:
+    alone = re.sub(rb"\r\n", b"", data)
+    expected = "bare LF" if b"\n" in alone else "bare CR" if b"\r" in alone else None
+    assert content_fault(data) == expected

@@ -7,13 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from smtpfleet.contracts.outcome import OutcomeKind
 from smtpfleet.mda.attempt import Attempt
 from smtpfleet.mda.delivery import Delivery
-from smtpfleet.mda.lineends import LineEnds
 from smtpfleet.mda.maildir import Maildirs
 from smtpfleet.mda.stream import StreamedFile, deliver_stream
 from tests.support.fake_leases import GivenWork
@@ -38,13 +35,6 @@ async def stream(delivery: Delivery, chunks: list[bytes]) -> Attempt:
     return await deliver_stream(
         file, delivery.evpid, client.read_content(delivery.msgid, delivery.chunk_count), in_thread
     )
-
-
-@given(st.lists(st.text(alphabet="\r\nab", max_size=4).map(str.encode), max_size=8))
-def test_pieces_give_the_same_as_the_whole(pieces: list[bytes]) -> None:
-    line_ends = LineEnds()
-    result = b"".join([line_ends.feed(piece) for piece in pieces]) + line_ends.finish()
-    assert result == b"".join(pieces).replace(b"\r\n", b"\n")
 
 
 async def test_a_message_cut_anywhere_arrives_whole(tmp_path: Path) -> None:

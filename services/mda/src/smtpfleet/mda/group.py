@@ -19,6 +19,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from smtpfleet.mail.dots import lf_lines
 from smtpfleet.mail.headers import has_delivered_to
 from smtpfleet.mda.attempt import Attempt, delivered, failed_by, looped
 from smtpfleet.mda.delivery import Delivery
@@ -115,7 +116,7 @@ def _write(maildir: Maildir, delivery: Delivery, tmp_name: str, reach: Reach) ->
     try:
         descriptor = maildir.create(tmp_name)
         reach("mda.delivery.created")
-        write_all(descriptor, delivery.prefix, delivery.content.replace(b"\r\n", b"\n"))
+        write_all(descriptor, delivery.prefix, lf_lines(delivery.content))
         # Starts write-back without waiting, so that the flushes below find most of their work done. Drops no page: all are dirty.
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     except OSError as error:

@@ -8,11 +8,11 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from smtpfleet.contracts import wire
+from smtpfleet.mail.dots import lf_lines
 from smtpfleet.mail.headers import has_delivered_to
 from smtpfleet.mda.attempt import Attempt, delivered, failed_by, looped, tempfailed
 from smtpfleet.mda.delivery import Delivery
 from smtpfleet.mda.group import MOVED, Attempts, Reach, WrittenFile, find_copies, flush_files, publish_files, write_all
-from smtpfleet.mda.lineends import LineEnds
 from smtpfleet.mda.maildir import Maildir, Maildirs
 from smtpfleet.runtime import killpoint
 from smtpfleet.runtime.bus import BusUnavailable
@@ -30,7 +30,6 @@ class StreamedFile:
         self._reach = reach
         self._maildir: Maildir | None = None
         self._file: WrittenFile | None = None
-        self._line_ends = LineEnds()
         self._taken_bytes = 0
 
     def take(self, chunk: bytes) -> Attempt | None:
@@ -40,7 +39,7 @@ class StreamedFile:
             if isinstance(file, Attempt):
                 return file
             self._taken_bytes += len(chunk)
-            write_all(file.descriptor, self._line_ends.feed(chunk))
+            write_all(file.descriptor, lf_lines(chunk))
             # Write-back begins now, so that the flush at the end does not have the whole message before it.
             os.posix_fadvise(file.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         except OSError as error:
@@ -54,10 +53,6 @@ class StreamedFile:
             return tempfailed(
                 delivery.evpid, f"content has {self._taken_bytes} bytes, its message record says {delivery.size_bytes}"
             )
-        try:
-            write_all(file.descriptor, self._line_ends.finish())
-        except OSError as error:
-            return failed_by(delivery.evpid, error, file.maildir.path)
         self._reach("mda.delivery.written")
         self._file = None  # closed by flush_files, and from here on no leftover of ours in tmp/
         attempts: Attempts = {}

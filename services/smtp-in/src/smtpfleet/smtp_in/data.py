@@ -13,6 +13,7 @@ BLOCK_BYTES = 64 * 1024
 """Complete lines are checked and moved on once this much is undecided; chosen: larger than most messages, small per session."""
 
 _LINE_END = b"\r\n"
+_DOT_LINE = b"\r\n."
 _END_OF_DATA = b"\r\n.\r\n"
 
 
@@ -23,13 +24,23 @@ class DataReader:
     of an empty message, too.
     """
 
-    __slots__ = ("_blocks", "_limit_bytes", "_passed_bytes", "_undecided", "held_bytes", "is_complete", "refusal")
+    __slots__ = (
+        "_blocks",
+        "_has_dot_lines",
+        "_limit_bytes",
+        "_passed_bytes",
+        "_undecided",
+        "held_bytes",
+        "is_complete",
+        "refusal",
+    )
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._undecided = _LINE_END
         self._passed_bytes = 0
         self._blocks: list[bytes] = []
+        self._has_dot_lines = False
         self.held_bytes = 0
         self.is_complete = False
         self.refusal: Status | None = None
@@ -38,7 +49,11 @@ class DataReader:
         """Takes `data`; returns how many of its bytes belong to the content and its end. The rest are commands."""
         before = len(self._undecided)
         raw = self._undecided + data
-        at = raw.find(_END_OF_DATA, max(0, before - 4))
+        # The first line that begins with a dot is the end in most messages: one search tells that, and that there is nothing to unstuff.
+        at = raw.find(_DOT_LINE, max(0, before - 4))
+        if at >= 0 and not raw.startswith(_END_OF_DATA, at):
+            self._has_dot_lines = True
+            at = raw.find(_END_OF_DATA, at)
         if at < 0:
             self._undecided = raw
             if len(raw) > BLOCK_BYTES or self.refusal is not None:
@@ -77,7 +92,8 @@ class DataReader:
         if fault is not None:
             self._refuse(refuse_content(fault))
         elif block:
-            block = unstuff(block)
+            if self._has_dot_lines:
+                block = unstuff(block)
             self._blocks.append(block)
             self.held_bytes += len(block)
 
