@@ -20,6 +20,7 @@ import uvloop
 from smtpfleet.contracts.commands import RoleReport
 from smtpfleet.contracts.subjects import FLEET_ROLE_REPORT
 from smtpfleet.runtime import metrics
+from smtpfleet.runtime.allocator import keep_freed_memory
 from smtpfleet.runtime.bus import Bus
 from smtpfleet.runtime.health import Check, Health
 from smtpfleet.runtime.maillog import MailLog
@@ -119,6 +120,7 @@ def run_role(name: str, settings_type: type[S], app_type: AppType[S]) -> None:
     except BadSettings as error:
         sys.stderr.write(f"smtpfleet {name}: refusing to start\n{error}\n")
         raise SystemExit(2) from None
+    keep_freed_memory()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         status = runner.run(_live(name, settings, app_type))
     raise SystemExit(status)
