@@ -109,7 +109,8 @@ def test_a_connection_is_kept_for_what_comes_next(ground: Ground) -> None:
     for number in range(5):
         msgid = ground.send("alice@example.test", ["carol@keep-alive.test"], mail(f"number {number}"))
         ground.await_done(msgid)
-        time.sleep(0.3)  # the outcome is stored before the session asks for more; only then is there a connection that waits
+        # The outcome is stored before the session asks for more; only then is there a connection that waits.
+        time.sleep(0.3)
     assert [message.connection for message in peer.messages] == [1, 1, 1, 1, 1]
 
 
