@@ -117,6 +117,12 @@ def test_a_connection_is_kept_for_what_comes_next(ground: Ground) -> None:
 
 def test_two_workers_share_a_relay_within_its_limit(ground: Ground) -> None:
     peer = ground.world.exchanger("shared.test", Script(slow_s=0.05))
+    scheduler = ground.fleet.replica("scheduler")
+    # A worker that started before the scheduler listened asks again half a second later: the other could take every session.
+    until(
+        lambda: scheduler.metrics().get('smtpfleet_scheduler_parked{agent="mta"}', 0) >= len(ground.fleet.roles["mta"]),
+        "both workers asking for work",
+    )
     with ground.client() as client:
         msgids = [client.deliver("alice@example.test", ["carol@shared.test"], mail(f"{n}")) for n in range(60)]
 
