@@ -10,6 +10,8 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3 python,$(shell $(name) -
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# tests wait more than they work
+PYTEST_WORKERS ?= 3
 OURS   := libs/contracts libs/mail libs/runtime \
           services/config services/smtp-in services/queue services/scheduler services/mta services/mda services/admin \
           deploy/local
@@ -46,7 +48,11 @@ demo: $(READY) ## send mail through the running fleet, local and relayed, and sh
 
 .PHONY: test
 test: $(READY) ## unit, wire, dialog and path tests (under five minutes)
-	$(BIN)/pytest -m 'not deploy and not failure and not slow' $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile -m 'not deploy and not failure and not slow and not interop' $(PYTEST_ARGS)
+
+.PHONY: test-interop
+test-interop: $(READY) ## beside programs no one here wrote; what is not installed is skipped, with the reason
+	$(BIN)/pytest -rs -m interop $(PYTEST_ARGS)
 
 .PHONY: test-failure
 test-failure: $(READY) ## kill points and faults, one by one

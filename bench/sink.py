@@ -114,7 +114,7 @@ class SinkSession(asyncio.Protocol):
         if verb == b"DATA":
             self._in_content = True
             replies.append(b"354 go on\r\n")
-        elif verb == b"EHLO":
+        elif verb in (b"EHLO", b"LHLO"):  # one recipient, one reply: so far LMTP is the same
             replies.append(EHLO_REPLY)
         elif verb == b"QUIT":
             self._transport.write(b"".join(replies) + b"221 2.0.0 Bye\r\n")

@@ -4,7 +4,10 @@ Owns fleet, sink and keeper of one test module, and the accounting of what was s
 so nothing has to be emptied between them.
 """
 
+import json
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +20,8 @@ from bench.processes import Loader, Sink
 from bench.systems import LOCAL_RCPT, RELAY_RCPT, conf_for
 from smtpfleet.local.fleet import Fleet
 from smtpfleet.local.replica import Replica
+from tests.failure import methods
+from tests.support.unprivileged import make_folder
 
 LEASE_MS = 1500
 REAP_MS = 200
@@ -34,7 +39,13 @@ class FailureGround:
         self._sink = sink
         root = folder / "fleet"
         (root / "mail" / "bench").mkdir(parents=True)
-        self.fleet = Fleet(root, replicas={"queue": 2}, settings=_SETTINGS, config_text=conf_for(sink.port))
+        spool = root / "spool"
+        spool.mkdir()
+        self._mailbox = spool / "bench"
+        self._agent_home = make_folder(root / "mail" / "agent")
+        settings = _SETTINGS | {"mda": {"mbox_folder": str(spool)}}
+        config_text = conf_for(sink.port) + methods.rules_for(sink.port, self._agent_home)
+        self.fleet = Fleet(root, replicas={"queue": 2}, settings=settings, config_text=config_text)
         self.new = self.fleet.mail / "bench" / "Maildir" / "new"
 
     @contextmanager
@@ -85,16 +96,25 @@ class FailureGround:
         """What became of what was sent, once all of it has arrived; after the deadline as far as it has."""
         ends_at = time.monotonic() + DEADLINE_S
         while True:
-            arrivals = maildir.read(self.new) + self._sink.arrivals()
-            found = tally(sent.attempts, arrivals, sent.run, sent.summary["unanswered"])
-            if not found.missing or time.monotonic() > ends_at:
+            found = self._tally(sent)
+            if (not found.missing and self._is_queue_empty()) or time.monotonic() > ends_at:
                 break
             time.sleep(0.2)
         # A duplicate comes when the lease of the dead worker has run out, after the first copy.
         time.sleep((LEASE_MS + REAP_MS) / 1000 + 1.0)
-        return tally(
-            sent.attempts, maildir.read(self.new) + self._sink.arrivals(), sent.run, sent.summary["unanswered"]
-        )
+        return self._tally(sent)
+
+    def _is_queue_empty(self) -> bool:
+        """False also where nobody answers: something is being started again."""
+        try:
+            with urllib.request.urlopen(f"{self.fleet.admin_url}/v1/queue", timeout=5) as response:
+                return bool(json.load(response)["envelopes"] == 0)
+        except (urllib.error.URLError, TimeoutError):
+            return False
+
+    def _tally(self, sent: Loader) -> Tally:
+        arrivals = maildir.read(self.new) + self._sink.arrivals() + methods.arrivals(self._agent_home, self._mailbox)
+        return tally(sent.attempts, arrivals, sent.run, sent.summary["unanswered"])
 
     def bounces(self, sent: Loader, wanted: int) -> int:
         """How many bounces of what was sent have arrived, once there are `wanted` and as many more as come in a lease's time."""

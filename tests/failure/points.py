@@ -4,6 +4,7 @@ with the sources."""
 from dataclasses import dataclass
 
 from bench.systems import LOCAL_RCPT, RELAY_RCPT
+from tests.failure.methods import LMTP_RCPT, MBOX_RCPT, PROGRAM_RCPT
 
 LARGE_BYTES = 700 * 1024
 """Above INLINE_CONTENT_LIMIT_BYTES: goes in chunks, and mda streams it."""
@@ -25,7 +26,7 @@ class KillPoint:
 
     @property
     def id(self) -> str:
-        kind = "local" if self.rcpt == LOCAL_RCPT else "relay"
+        kind = self.rcpt.partition("@")[2].partition(".")[0]
         return f"{self.name}-{self.role}-{kind}" + ("-large" if self.size_bytes > 4096 else "")
 
 
@@ -33,6 +34,7 @@ class KillPoint:
 _EITHER = 20
 _CUT = "the client's connection ended after its final dot, so it sends the message again (RFC 1047)"
 _SENT = "the peer had accepted it when the worker died: the one duplicate law 3 allows"
+_CUT_BACK = "the next append cuts the mailbox back to where the one that died began"
 _SAME_NAME = "the redelivered file has the name of the first and takes its place"
 
 POINTS = (
@@ -56,6 +58,24 @@ POINTS = (
         "mda.delivery.created", "mda", messages=2, size_bytes=LARGE_BYTES, why="a partial file in tmp/ is no delivery"
     ),
     KillPoint("mda.delivery.delivered", "mda", messages=2, size_bytes=LARGE_BYTES, why=_SAME_NAME),
+    KillPoint("mda.mailbox.locked", "mda", MBOX_RCPT, why="the lock that was left is ours and goes"),
+    KillPoint("mda.mailbox.appended", "mda", MBOX_RCPT, why=_CUT_BACK),
+    KillPoint("mda.mailbox.appended", "mda", MBOX_RCPT, messages=2, size_bytes=LARGE_BYTES, why=_CUT_BACK),
+    KillPoint("mda.mailbox.flushed", "mda", MBOX_RCPT, why=_CUT_BACK),
+    KillPoint("mda.mailbox.settled", "mda", MBOX_RCPT, twice=(1, 1), why="a mailbox file tells no copy from another"),
+    # One message: those beside it would come twice, too.
+    KillPoint(
+        "mda.program.ended", "mda", PROGRAM_RCPT, messages=1, twice=(1, 1), why="the program has done what it does"
+    ),
+    KillPoint(
+        "mda.lmtp.dot",
+        "mda",
+        LMTP_RCPT,
+        messages=1,
+        twice=(0, 1),
+        why=_SENT + ", or the dot had not left the socket's buffer",
+    ),
+    KillPoint("mda.lmtp.accepted", "mda", LMTP_RCPT, messages=1, twice=(1, 1), why=_SENT),
     KillPoint(
         "mta.dot.sent", "mta", RELAY_RCPT, twice=(0, 1), why=_SENT + ", or the dot had not left the socket's buffer"
     ),

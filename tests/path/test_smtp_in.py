@@ -18,7 +18,7 @@ NAMES = (
 """Dialogs that need no setting of their own."""
 CONFIG = """
 listen on 127.0.0.1 port @SMTP_PORT@ hostname mx.example.test
-table users { alice = "@UID@:@GID@:/nonexistent", bob = "@UID@:@GID@:/nonexistent" }
+table users file:@ETC@/users
 accept from any for domain "example.test" userbase <users> deliver to maildir
 """
 OPENING = b"EHLO client.example\r\nMAIL FROM:<sender@example.net>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\n"
@@ -28,8 +28,8 @@ LARGE = b"".join(b"%07d " % number + b"x" * 90 + b"\r\n" for number in range(30_
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """config, queue and two replicas of smtp-in on one port."""
-    replicas = {"smtp-in": 2, "scheduler": 0, "mta": 0, "mda": 0, "admin": 0}
+    """config, queue, mda (asked for `.forward`) and two replicas of smtp-in on one port."""
+    replicas = {"smtp-in": 2, "scheduler": 0, "mta": 0, "mda": 1, "admin": 0}
     with Fleet(tmp_path_factory.mktemp("smtp-in"), replicas=replicas, config_text=CONFIG) as fleet:
         yield fleet
 

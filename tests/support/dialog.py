@@ -2,12 +2,15 @@
 
 `# …` comment; before the first line of talk `name: value` settings. `C: text` a line the client sends, CRLF added; `C~: text` the same
 bytes without CRLF; `S: text` a reply line that begins with `text`; `S: <closed>` the server closes. `C*1001: …` and `S*1000: …` repeat.
-`\\r \\n \\t \\0 \\\\ \\xHH` are escapes in what is sent. Players: tests/support/smtp_stage.py in process, `play_over_tcp` against a service.
+`\\r \\n \\t \\0 \\\\ \\xHH` are escapes in what is sent. Players: tests/support/smtp_stage.py in process, `play_over_tcp` and `play_blindly_over_tcp` against a service.
 """
 
 import asyncio
 import contextlib
 import re
+import socket
+import ssl
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +19,8 @@ _SETTING = re.compile(r"([a-z-]+): (.*)")
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|[rnt0\\])")
 _ESCAPED = {"r": "\r", "n": "\n", "t": "\t", "0": "\0", "\\": "\\"}
 CLOSED = "<closed>"
+PEER = "192.0.2.9"
+"""The client's address, as dialogs spell it; over TCP it is the one of our side."""
 REPLY_WITHIN_S = 5.0
 
 
@@ -90,21 +95,50 @@ def judge(expected: list[str], answered: bytes, *, is_closed: bool) -> None:
     assert len(expected) == len(lines) + len(shown), f"expected {len(expected)} lines:\n{expected}\nanswered:\n{talk}"
 
 
-async def play_over_tcp(dialog: Dialog, host: str, port: int, source: str = "") -> None:
-    """Plays a dialog step by step against whatever listens there, from the address `source` where one is given."""
-    reader, writer = await asyncio.open_connection(host, port, local_addr=(source, 0) if source else None)
+@contextlib.asynccontextmanager
+async def _connected(
+    host: str, port: int, source: str, context: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, str]]:
+    """A connection from the address `source` where one is given, under TLS where a context is, and its address as replies show it."""
+    local_address = (source, 0) if source else None
+    reader, writer = await asyncio.open_connection(host, port, local_addr=local_address, ssl=context)
+    writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
-        for step in dialog.steps:
-            writer.write(step.sent)
-            await writer.drain()
-            answered, is_closed = b"", False
-            for expected in step.replies:
-                line = await asyncio.wait_for(reader.readline(), REPLY_WITHIN_S)
-                is_closed = line == b""
-                answered += line
-                assert is_closed == (expected == CLOSED), f"{expected!r}: {line!r}"
-            judge(step.replies, answered, is_closed=is_closed)
+        yield reader, writer, f"[{writer.get_extra_info('sockname')[0]}]"
     finally:
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
+
+
+async def _read_replies(reader: asyncio.StreamReader, replies: list[str]) -> None:
+    """Reads as many lines as are expected, and judges them."""
+    answered, is_closed = b"", False
+    for expected in replies:
+        line = await asyncio.wait_for(reader.readline(), REPLY_WITHIN_S)
+        is_closed = line == b""
+        answered += line
+        assert is_closed == (expected == CLOSED), f"{expected!r}: {line!r}"
+    judge(replies, answered, is_closed=is_closed)
+
+
+async def play_over_tcp(
+    dialog: Dialog, host: str, port: int, source: str = "", context: ssl.SSLContext | None = None
+) -> None:
+    """Plays a dialog step by step against whatever listens there; with a context under TLS from the first byte."""
+    async with _connected(host, port, source, context) as (reader, writer, here):
+        for step in dialog.steps:
+            writer.write(step.sent)
+            await writer.drain()
+            await _read_replies(reader, [reply.replace(f"[{PEER}]", here) for reply in step.replies])
+
+
+async def play_blindly_over_tcp(dialog: Dialog, host: str, port: int, source: str = "", *, piece_bytes: int) -> None:
+    """Sends all of a dialog without heeding replies, in segments of so many bytes, and then reads all that was answered."""
+    async with _connected(host, port, source) as (reader, writer, here):
+        await asyncio.wait_for(reader.readuntil(b"\r\n"), REPLY_WITHIN_S)  # who talks before the banner is not served
+        sent = dialog.sent
+        for at in range(0, len(sent), piece_bytes):
+            writer.write(sent[at : at + piece_bytes])
+            await asyncio.sleep(0)
+        await _read_replies(reader, [reply.replace(f"[{PEER}]", here) for reply in dialog.replies[1:]])

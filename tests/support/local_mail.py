@@ -10,6 +10,7 @@ from smtpfleet.contracts.ids import evpid_of
 from smtpfleet.mail.tables import UserInfo
 from smtpfleet.mda.attempt import Attempt
 from smtpfleet.mda.delivery import Delivery, new_delivery
+from smtpfleet.mda.way import DEFAULT_POLICY, LocalPolicy
 
 CREATED_AT_S = 1_700_000_000
 CONTENT = b"Received: from x\r\nSubject: hello\r\n\r\nline one\r\nline two\r\n"
@@ -52,11 +53,16 @@ def loaded_large(envelope: Envelope, chunks: list[bytes]) -> LoadedMessage:
     return LoadedMessage(envelope.evpid[:16], sum(map(len, chunks)), b"", len(chunks), [envelope])
 
 
-def delivery_of(message: LoadedMessage, home: Path) -> Delivery:
-    """The delivery of a message's one envelope into `home`."""
+def delivery_of(
+    message: LoadedMessage, home: Path, policy: LocalPolicy = DEFAULT_POLICY, *, uid: int | None = None
+) -> Delivery:
+    """The delivery of a message's one envelope into `home`, of a user who is ourselves unless a uid is given."""
     envelope = message.envelopes[0]
     assert isinstance(envelope.dispatcher, LocalDispatcher)
-    delivery = new_delivery(message, envelope, envelope.dispatcher, UserInfo("alice", os.geteuid(), 0, str(home)))
+    uid = os.geteuid() if uid is None else uid
+    delivery = new_delivery(
+        message, envelope, envelope.dispatcher, UserInfo(envelope.dispatcher.user, uid, uid, str(home)), policy
+    )
     assert not isinstance(delivery, Attempt), delivery
     return delivery
 

@@ -8,6 +8,7 @@ message, eom: after the dot without an answer), slowness and greylisting. It not
 import asyncio
 import contextlib
 import ssl
+from base64 import b64decode
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -24,6 +25,8 @@ class Script:
     the connection is dropped instead of an answer; drop_from: number of the first connection it holds for, counted from 1, and
     drop_count of how many. slow_s: before every reply. mails_max: MAIL beyond it gets 421 and the end.
     starttls: "", good, broken (220, then no TLS), refused (454). is_smtps: TLS from the first byte.
+    users: user to password; then MAIL needs AUTH, offered under TLS with these mechanisms. is_lmtp: LHLO, and after the dot a reply for
+    each recipient, by finals or the script's eom. client_ca: a client must show a certificate of it.
     """
 
     extensions: tuple[str, ...] = EXTENSIONS
@@ -38,6 +41,11 @@ class Script:
     mails_max: int = 0
     starttls: str = ""
     is_smtps: bool = False
+    users: dict[str, str] = field(default_factory=dict)
+    mechanisms: str = "PLAIN LOGIN"
+    is_lmtp: bool = False
+    finals: dict[str, str] = field(default_factory=dict)
+    client_ca: trustme.CA | None = None
 
 
 @dataclass
@@ -51,11 +59,14 @@ class Received:
     helo: str
     is_tls: bool
     connection: int
+    user: str = ""
+    certificate: str = ""
 
 
 DEFAULTS = {
     "greeting": "220 peer.test ESMTP",
     "helo": "250 peer.test",
+    "auth": "235 2.7.0 Welcome",
     "starttls": "220 2.0.0 Ready to start TLS",
     "mail": "250 2.1.0 Ok",
     "rcpt": "250 2.1.5 Ok",
@@ -111,6 +122,7 @@ class _Conversation:
         self.is_tls = peer.script.is_smtps
         self.helo = ""
         self.mail_count = 0
+        self.user = ""
         self.reset()
 
     def reset(self) -> None:
@@ -156,9 +168,28 @@ class _Conversation:
         words = list(self.script.extensions)
         if self.script.starttls and not self.is_tls:
             words.append("STARTTLS")
+        if self.script.users and self.is_tls:
+            words.append(f"AUTH {self.script.mechanisms}")
         lines = ["peer.test", *words]
         text = "\r\n".join(f"250{'-' if n < len(lines) - 1 else ' '}{line}" for n, line in enumerate(lines))
         await self.answer("ehlo", text)
+
+    async def on_lhlo(self, argument: str) -> None:
+        assert self.script.is_lmtp
+        await self.on_ehlo(argument)
+
+    async def on_auth(self, argument: str) -> None:
+        mechanism, _, words = argument.partition(" ")
+        if mechanism == "PLAIN":
+            _, user, password = b64decode(words).decode().split("\0")
+        else:
+            self.writer.write(b"334 VXNlcm5hbWU6\r\n")
+            user = b64decode(await self.reader.readuntil(b"\r\n")).decode()
+            self.writer.write(b"334 UGFzc3dvcmQ6\r\n")
+            password = b64decode(await self.reader.readuntil(b"\r\n")).decode()
+        is_right = self.script.users.get(user) == password
+        self.user = user if is_right else ""
+        await self.answer("auth", "" if is_right else "535 5.7.8 Wrong")
 
     async def on_helo(self, argument: str) -> None:
         self.helo = argument
@@ -186,6 +217,9 @@ class _Conversation:
             return True
         if self.sender is not None:
             await self.answer("mail", "503 5.5.1 Nested MAIL")
+            return False
+        if self.script.users and not self.user:
+            await self.answer("mail", "530 5.7.0 Authentication required")
             return False
         if (await self.answer("mail")).startswith("2"):
             path, _, self.parameters = argument.partition("> ")
@@ -222,14 +256,30 @@ class _Conversation:
                 pass
             return True
         content = await self._read_content()
-        if self.rcpts and (await self.answer("eom")).startswith("2"):
-            self.peer.messages.append(
-                Received(self.sender or "", self.rcpts, content, self.parameters, self.helo, self.is_tls, self.number)
-            )
+        if self.script.is_lmtp:
+            self.rcpts = [
+                rcpt
+                for rcpt in self.rcpts
+                if (await self.answer("eom", self.script.finals.get(rcpt, ""))).startswith("2")
+            ]
+            if self.rcpts:
+                self._keep(content)
+        elif self.rcpts and (await self.answer("eom")).startswith("2"):
+            self._keep(content)
         elif not self.rcpts:
             await self.answer("eom", "554 5.5.1 No valid recipients")
         self.reset()
         return False
+
+    def _keep(self, content: bytes) -> None:
+        tls = self.writer.get_extra_info("ssl_object")
+        shown = (tls.getpeercert() or {}) if tls is not None and self.script.client_ca is not None else {}
+        names = ",".join(name for _, name in shown.get("subjectAltName", ()))
+        self.peer.messages.append(
+            Received(
+                self.sender or "", self.rcpts, content, self.parameters, self.helo, self.is_tls, self.number, self.user, names
+            )
+        )  # fmt: skip
 
     async def _read_content(self) -> bytes:
         lines = []
@@ -262,6 +312,9 @@ async def scripted_peer(
     if script.starttls or script.is_smtps:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         (ca or trustme.CA()).issue_cert(name).configure_cert(tls)
+        if script.client_ca is not None:
+            script.client_ca.configure_trust(tls)
+            tls.verify_mode = ssl.CERT_REQUIRED
     peer = Peer(script, tls)
     server = await asyncio.start_server(
         peer.on_connection, address, port, ssl=tls if script.is_smtps else None, limit=1 << 20

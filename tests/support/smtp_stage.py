@@ -29,16 +29,24 @@ from smtpfleet.contracts.configuration import (
 from smtpfleet.contracts.events import AcceptedEvents
 from smtpfleet.contracts.subjects import EVENT_MESSAGE_ACCEPTED
 from smtpfleet.mail.tables import Tables
+from smtpfleet.runtime.forwards import Forwards
+from smtpfleet.runtime.forwards import Requester as Asking
 from smtpfleet.runtime.maillog import MailLog
+from smtpfleet.runtime.questions import Questions
+from smtpfleet.runtime.table_client import TableClient
 from smtpfleet.smtp_in.committer import Committer
+from smtpfleet.smtp_in.connections import Server
+from smtpfleet.smtp_in.credentials import Authenticator
 from smtpfleet.smtp_in.entrance import Entrance
 from smtpfleet.smtp_in.gate import Gate
+from smtpfleet.smtp_in.inquiries import Inquiries
 from smtpfleet.smtp_in.journal import FactLog
-from smtpfleet.smtp_in.server import Connection, Server
+from smtpfleet.smtp_in.server import Connection
+from tests.support.credentials import Credentials, QuickFailures
+from tests.support.dialog import PEER
 from tests.support.fake_queue import Background, FakeQueue
 
 WITHIN_S = 5.0
-PEER = "192.0.2.9"
 
 
 def make_configuration(
@@ -127,12 +135,25 @@ class MemoryTransport:
             self.close()
 
 
+def inquiries_of(roles: Asking, background: Background) -> Inquiries:
+    """What a recipient may wait for, asked of `roles`."""
+    forwards = Forwards(roles, asyncio.get_running_loop().time)
+    return Inquiries(Questions(forwards, TableClient(roles)), background.spawn)
+
+
 class Stage:
     """A running smtp-in."""
 
     def __init__(
-        self, configuration: Configuration | None = None, *, max_sessions: int = 1000, content_memory_bytes: int = 2**28
+        self,
+        configuration: Configuration | None = None,
+        *,
+        max_sessions: int = 1000,
+        content_memory_bytes: int = 2**28,
+        roles: Asking | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
+        """roles: config and mda, for what the snapshot does not know; without them nobody has a `.forward`. credentials: without, no AUTH."""
         self.queue = FakeQueue()
         self.background = Background()
         self.log_text = io.StringIO()
@@ -141,12 +162,17 @@ class Stage:
         self.gate = Gate(lambda: self.queue.is_connected, asyncio.get_running_loop().time)
         journal = FactLog(log, lambda events: self.queue.publish(EVENT_MESSAGE_ACCEPTED, events), time.time)
         self.committer = Committer(self.queue, self.gate, self.background.spawn, journal.publish_accepted)
+        self.authenticator = credentials and Authenticator(
+            credentials, QuickFailures(time.monotonic), self.background.spawn, log, threads=1
+        )
         self.server = Server(
+            authenticator=self.authenticator,
             committer=self.committer,
             gate=self.gate,
             journal=journal,
             max_sessions=max_sessions,
             content_memory_bytes=content_memory_bytes,
+            inquiries=inquiries_of(roles, self.background) if roles is not None else None,
         )
         self.apply(configuration or make_configuration())
 
@@ -176,7 +202,7 @@ class Stage:
 
     async def settle(self) -> None:
         """Waits until nothing that was fed has an answer outstanding."""
-        states = ("AWAITING_QUEUE_COMMIT", "AWAITING_QUEUE_APPEND")
+        states = ("AWAITING_QUEUE_COMMIT", "AWAITING_QUEUE_APPEND", "AWAITING_RCPT_VERDICT", "AWAITING_AUTH_VERDICT")
         turns = 0
         while turns < 5:
             waiting = [c for c in self.server.connections if c.session.state.name in states]
@@ -186,5 +212,7 @@ class Stage:
 
     def close(self) -> None:
         """Ends what still runs; raises what has failed."""
+        if self.authenticator is not None:
+            self.authenticator.close()
         self.background.cancel()
         self.background.raise_failed()

@@ -87,6 +87,14 @@ SAMPLES: dict[str, Struct] = {
     "ReleaseLease": c.ReleaseLease(1, 42, [EVPID]),
     "ReleasePermits": c.ReleasePermits("mta", [("example.org,tls=none", "mta-1:7")]),
     "Done": c.Done(),
+    "TableQuery": c.TableQuery("creds", c.TableService.CREDENTIALS, "lookup", ["bob"]),
+    "TableReply": c.TableReply("", ["bob:$2b$08$x", None], 30.0),
+    "ExplainQuery": c.ExplainQuery(
+        "192.0.2.9", "client", "a@example.net", "b@example.org", "edge", "bob", True, "c.net"
+    ),
+    "ExplainReply": c.ExplainReply("3-0a1b2c3d", ["rule at line 3 matches"], "", ["b@example.org via maildir"]),
+    "ForwardQuery": c.ForwardQuery("users", "bob"),
+    "ForwardReply": c.ForwardReply("present", "bob@example.net\n", ""),
     "RoleQuery": c.RoleQuery(),
     "RoleReport": c.RoleReport("mta", "mta-1", "0.1.0", "3-0a1b2c3d", 1_700_000_000_000, True),
     "AcceptedEvents": e.AcceptedEvents([ACCEPTED]),
@@ -118,5 +126,23 @@ SAMPLES: dict[str, Struct] = {
         max_message_size_bytes=36700160,
         expire_s=345600,
         bounce_warn_s=(14400,),
+        language=cfg.MODERN,
+        pki={"mx": cfg.Pki("mx", "/etc/ssl/mx.crt", "/etc/ssl/private/mx.key", "", "none")},
+        cas={"*": cfg.Ca("*", "/etc/ssl/cert.pem")},
+        filters={
+            "dkim": cfg.FilterProcess("sign"),
+            "early": cfg.FilterPhase(
+                "connect", cfg.Condition("rdns", "", negated=True, kind="any"), "disconnect", "550 no name"
+            ),
+            "all": cfg.FilterChain(("early", "dkim")),
+        },
+        processors={"sign": cfg.Processor("filter-dkimsign", "_dkim", "_dkim", "/var/empty")},
+        relay_limits={"": cfg.DEFAULT_RELAY_LIMITS},
+        subaddress_delimiter="-",
+        admd="example.org",
+        smtp_ciphers="HIGH",
+        queue_compression=True,
+        queue_encryption=True,
+        srs_ttl_s=86400,
     ),
 }

@@ -1,6 +1,7 @@
 """Whole configurations: good/ compile to expected.json, bad/ give exactly the diagnostics of expected.txt.
 
-A folder holds smtpd.conf, what it includes, and `macros` with a persistent macro per line where it needs some. Good ones with warnings
+A folder holds smtpd.conf, what it includes, `macros` with a persistent macro per line where it needs some, and `root` where files are
+named by absolute paths. Good ones with warnings
 have an expected.txt too. `SMTPFLEET_REWRITE_GOLDENS=1 pytest tests/unit/config` writes the expected files anew; review the diff.
 """
 
@@ -23,7 +24,8 @@ def compile_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Compilation
     monkeypatch.chdir(folder)  # so that goldens hold no path of this machine
     macros = Path("macros")
     definitions = parse_definitions(macros.read_text().splitlines()) if macros.exists() else {}
-    return compile_file(Path("smtpd.conf"), HOST, macros=definitions)
+    root = "root" if Path("root").is_dir() else ""
+    return compile_file(Path("smtpd.conf"), HOST, root=root, macros=definitions)
 
 
 def expect(path: Path, text: str) -> None:

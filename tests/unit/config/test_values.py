@@ -2,11 +2,11 @@
 
 import pytest
 
-from smtpfleet.config.language.diagnostics import Diagnostics, did_you_mean
+from smtpfleet.config.language.diagnostics import SUGGESTIONS_MAX, Diagnostics, did_you_mean
 from smtpfleet.config.language.duration import parse_delay_s, parse_size_bytes
 from smtpfleet.config.language.macros import BadMacro, parse_definitions, split_definitions
 from smtpfleet.config.language.relay_url import SCHEMES, BadUrl, RelayUrl, parse_relay_url
-from smtpfleet.config.language.source import SourceText
+from smtpfleet.config.language.source import SourceText, Span
 from smtpfleet.config.language.tablefile import LIST, MAPPING, parse_table_file
 
 DELAYS = {
@@ -84,6 +84,19 @@ def test_macro_definitions_are_split_at_the_last_equals_sign() -> None:
 )
 def test_suggestions(word: str, candidates: list[str], answer: str) -> None:
     assert did_you_mean(word, candidates) == answer
+
+
+def test_suggestions_among_many_names_take_bounded_time() -> None:
+    """A file of a megabyte has room for 20,000 names and as many slips; each would be compared with all."""
+    diagnostics = Diagnostics()
+    names = [f"name{number}" for number in range(20_000)]
+    span = Span(SourceText("t", "x", 1), 1, 1, 1)
+    suggested = 0
+    for number in range(1000):
+        diagnostics.error(span, hint := diagnostics.suggest(f"nam{number}", names))
+        suggested += bool(hint)
+    assert 0 < suggested <= SUGGESTIONS_MAX
+    assert did_you_mean("nam7", names) == 'did you mean "name7"?'
 
 
 TABLE_FILES = {

@@ -102,6 +102,17 @@ def test_the_part_a_program_reads() -> None:
     ]
 
 
+def test_addresses_beyond_ascii_are_spelled_in_it() -> None:
+    # RFC 6533 §3, RFC 6857 §3.2.
+    recipient = BounceRecipient(dest="jürgen@far.test", status=S554_EXPIRED, orcpt="utf-8;grüße@example.test")
+    octets, message, parts = bounce(recipients=[recipient], sender="søren@peer.test")
+    assert octets.isascii()
+    (block,) = blocks(parts[1])[1:]
+    assert block["Final-Recipient"] == r"utf-8; j\x{FC}rgen@far.test"
+    assert block["Original-Recipient"] == r"utf-8;gr\x{FC}\x{DF}e@example.test"
+    assert message["To"].addresses == () and message["To"].groups[0].display_name == "sender of the message"
+
+
 def test_a_warning() -> None:
     waiting = BounceRecipient(
         dest="slow@far.test",

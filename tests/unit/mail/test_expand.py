@@ -2,14 +2,16 @@
 
 import pytest
 
+from smtpfleet.contracts.commands import ForwardQuery
 from smtpfleet.contracts.configuration import LOCAL_HOST, Action, Condition, Rule, Table
 from smtpfleet.contracts.envelope import LocalDispatcher, RemoteDispatcher
 from smtpfleet.contracts.status import S451_LOCAL_ERROR, Status
 from smtpfleet.mail import expand
 from smtpfleet.mail.address import Mailbox
-from smtpfleet.mail.expand import Expansion, expand_rcpt, expansion_steps
+from smtpfleet.mail.expand import Expansion, expand_rcpt
 from smtpfleet.mail.ruleset import SessionFacts
-from smtpfleet.mail.tables import Tables
+from smtpfleet.mail.tables import Tables, UserInfo
+from smtpfleet.mail.walk import Style, expansion_steps
 from tests.unit.mail.building import (
     ANYONE,
     ANYWHERE,
@@ -203,9 +205,10 @@ def test_aliases(table: dict[str, str], rcpt: str, expected: list[tuple[str, str
         pytest.param({"a": "error:550x"}, LATER, id="a malformed error"),
         pytest.param({"a": "foo@bad_domain"}, LATER, id="a malformed address"),
         pytest.param({"a": ""}, LATER, id="an empty value"),
-        pytest.param({"a": "|/bin/true"}, LATER, id="a command is not supported"),
-        pytest.param({"a": "/var/mail/a"}, LATER, id="a file is not supported"),
-        pytest.param({"a": "alice, :include:/etc/list"}, LATER, id="an include is not supported"),
+        pytest.param({"a": "|/bin/true"}, INVALID, id="a command where the userbase has no _smtpd"),
+        pytest.param({"a": "/var/mail/a"}, INVALID, id="a file where the userbase has no _smtpd"),
+        pytest.param({"a": "alice, :include:/etc/list"}, LATER, id="an include that config has not read"),
+        pytest.param({"a": ":include:/dev/null"}, INVALID, id="an include that adds nothing"),
     ],
 )
 def test_aliases_that_are_refused(table: dict[str, str], refusal: Status) -> None:
@@ -325,16 +328,17 @@ def test_a_malformed_userinfo_is_a_temporary_failure() -> None:
 
 def test_the_walk_asks_and_is_resumed() -> None:
     action = local_action(alias="t")
-    steps = expansion_steps(HOSTNAME, "s@peer.test", "root@example.test")
+    steps = expansion_steps(Style(HOSTNAME), "s@peer.test", "root@example.test")
     asked: list[object] = [next(steps)]
-    for answer in (rule(action), "alice", None):
+    for answer in (rule(action), "alice", None, UserInfo("alice", 1000, 1000, "/home/alice")):
         asked.append(steps.send(answer))
     with pytest.raises(StopIteration) as done:
-        steps.send(True)
+        steps.send(expand.NO_FORWARD)
     assert asked == [
         expand.RuleQuery(Mailbox("root", "example.test"), False),
         expand.AliasQuery("t", ("root",)),
         expand.AliasQuery("t", ("alice",)),
         expand.UserQuery("users", "alice"),
+        ForwardQuery("users", "alice"),
     ]
     assert reached(done.value.value) == [("root@example.test", "alice")]

@@ -117,3 +117,49 @@ def test_no_local_part_leaves_the_folder(content: str, begin: int, end: int) -> 
     except FormatError:
         path = "/mail/-/-"
     assert path.count("/") == 3 and ".." not in path.split("/")
+
+
+# The modern form
+
+
+def modern(text: str, delimiter: str = "+", **addresses: str) -> str:
+    return expand_format(
+        text, envelope=envelope(**addresses), home="/home/user", username="user", is_modern=True, delimiter=delimiter
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses", "result"),
+    [
+        pytest.param("x%{sender.user}y", {"sender": ""}, "xy", id="an empty value is allowed"),
+        pytest.param("%{sender.user[0:3]}", {"sender": ""}, "", id="with a range, too"),
+        pytest.param("%{mbox.from}", {"sender": ""}, "MAILER-DAEMON", id="the name of the null sender"),
+        pytest.param("%{mbox.from}", {}, "s@peer.test", id="the sender"),
+        pytest.param("%{rcpt.user}", {"rcpt": "!#$%&'*?`{|}~@x.test"}, ":" * 13, id="what a shell might read"),
+        pytest.param("%{rcpt.user:raw}", {"rcpt": "a!#/b@x.test"}, "a!#:b", id="raw keeps all but slashes"),
+    ],
+)
+def test_the_modern_form(text: str, addresses: dict[str, str], result: str) -> None:
+    assert modern(text, **addresses) == result
+
+
+def test_strip_cuts_at_the_delimiter_of_the_configuration() -> None:
+    assert modern("%{rcpt:strip}", "-", rcpt="a+b-c@x.test") == "a+b@x.test"
+    assert modern("%{rcpt.user:strip|lowercase}", "+", rcpt="A+b-c@x.test") == "a"
+
+
+def test_tokens_of_the_modern_form_are_unknown_to_the_classic_one() -> None:
+    with pytest.raises(FormatError):
+        expanded("%{mbox.from}")
+
+
+@given(st.text(alphabet="%{}[]:|~/.*-0123 rcpt.userdomainlowerawstrip", max_size=60), st.booleans())
+def test_no_format_breaks_the_expander(text: str, is_modern: bool) -> None:
+    try:
+        result = expand_format(
+            text, envelope=envelope(), home="/home/user", username="user", is_modern=is_modern, delimiter="+"
+        )
+    except FormatError as fault:
+        assert str(fault)
+    else:
+        assert len(result) <= 1024

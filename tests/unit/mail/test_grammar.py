@@ -4,9 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smtpfleet.contracts.envelope import DsnNotify
 from smtpfleet.contracts.status import Status
 from smtpfleet.mail import grammar
 from smtpfleet.mail.grammar import MailArgs, RcptArgs, parse_mail_from, parse_rcpt_to
+from smtpfleet.mail.parameters import PARAMETER_ECHO_LIMIT
+from smtpfleet.mail.rcpt_parameters import decode_orcpt
+from smtpfleet.mail.xtext import decode_unitext, decode_xtext, encode_unitext, encode_xtext
 
 MAIL_ACCEPTED = [
     pytest.param(b"FROM:<a@b.test>", MailArgs("a@b.test"), id="plain"),
@@ -25,7 +29,21 @@ MAIL_ACCEPTED = [
     ),
     pytest.param(b"FROM:<a@b.test> body=7bit", MailArgs("a@b.test", 0, "7BIT"), id="parameters in any letter case"),
     pytest.param(b"FROM:<a@b.test> SIZE=99999999999999999999", MailArgs("a@b.test", 10**20 - 1), id="the largest SIZE"),
-    pytest.param(b"FROM:<a@b.test> AUTH=<>", MailArgs("a@b.test"), id="AUTH is ignored"),
+    pytest.param(b"FROM:<a@b.test> AUTH=<>", MailArgs("a@b.test"), id="AUTH of nobody"),
+    pytest.param(b"FROM:<a@b.test> AUTH=e+3Dmc2@c.test", MailArgs("a@b.test", auth="e=mc2@c.test"), id="AUTH"),
+    pytest.param(
+        b"FROM:<a@b.test> RET=full ENVID=a+2Bb",
+        MailArgs("a@b.test", dsn_ret="FULL", dsn_envid="a+2Bb"),
+        id="RET and ENVID",
+    ),
+    pytest.param(
+        "FROM:<jürgen@BÜCHER.test> SMTPUTF8".encode(),
+        MailArgs("jürgen@xn--bcher-kva.test", is_utf8=True),
+        id="UTF-8, and the domain in A-labels",
+    ),
+    pytest.param(
+        "FROM:<a@straße.test> SMTPUTF8".encode(), MailArgs("a@xn--strae-oqa.test", is_utf8=True), id="IDNA of 2008"
+    ),
 ]
 
 BAD_SENDER, NO_FROM = grammar.S553_SENDER_SYNTAX, grammar.S501_MAIL_SYNTAX
@@ -49,12 +67,15 @@ MAIL_REFUSED = [
     pytest.param(b"FROM:<a\x7f@b.test>", BAD_SENDER, id="DEL"),
     pytest.param(b"FROM:<a@b.test\n>", BAD_SENDER, id="a bare LF"),
     pytest.param(b"FROM:<a@b.test\r>", BAD_SENDER, id="a bare CR"),
-    pytest.param("FROM:<ä@b.test>".encode(), grammar.S553_NOT_ASCII, id="UTF-8"),
-    pytest.param(b"FROM:<\xff@b.test>", grammar.S553_NOT_ASCII, id="8 bit that is not UTF-8"),
-    pytest.param(
-        b"FROM:<a@b.test> RET=FULL", Status(555, "5.5.4", "Unsupported option RET"), id="DSN is not offered yet"
-    ),
-    pytest.param(b"FROM:<a@b.test> SMTPUTF8", Status(555, "5.5.4", "Unsupported option SMTPUTF8"), id="SMTPUTF8"),
+    pytest.param("FROM:<ä@b.test>".encode(), grammar.S553_NEEDS_SMTPUTF8, id="UTF-8"),
+    pytest.param(b"FROM:<\xff@b.test>", grammar.S553_SENDER_SYNTAX, id="8 bit that is not UTF-8"),
+    pytest.param(b"FROM:<a@b.test> RET=ALL", Status(501, "5.5.4", "Invalid value of option RET"), id="RET"),
+    pytest.param(b"FROM:<a@b.test> ENVID=a+b", Status(501, "5.5.4", "Invalid value of option ENVID"), id="ENVID"),
+    pytest.param(b"FROM:<a@b.test> AUTH=\xff", Status(501, "5.5.4", "Invalid value of option AUTH"), id="AUTH"),
+    pytest.param(b"FROM:<a@b.test> SMTPUTF8=1", Status(501, "5.5.4", "Invalid value of option SMTPUTF8"), id="UTF8=1"),
+    pytest.param("FROM:<ä\u202e@b.test> SMTPUTF8".encode(), BAD_SENDER, id="a format character"),
+    pytest.param("FROM:<ä@b\u2044.test> SMTPUTF8".encode(), BAD_SENDER, id="a domain that IDNA refuses"),
+    pytest.param(b"FROM:<\xe4@b.test> SMTPUTF8", BAD_SENDER, id="Latin-1"),
     pytest.param(b"FROM:<a@b.test> x-y=1 SIZE=1", Status(555, "5.5.4", "Unsupported option X-Y"), id="unknown"),
     pytest.param(b"FROM:<a@b.test> =1", Status(501, "5.5.4", "Option syntax error"), id="a nameless parameter"),
     pytest.param(b"FROM:<a@b.test> X\x00Y", Status(501, "5.5.4", "Option syntax error"), id="a control in a parameter"),
@@ -86,10 +107,9 @@ RCPT_REFUSED = [
     pytest.param(b"TO:<a@b.test>x", BAD_RCPT, id="something behind the path"),
     pytest.param(b"TO:<a\t@b.test>", BAD_RCPT, id="a control"),
     pytest.param(b"FROM:<a@b.test>", grammar.S501_RCPT_SYNTAX, id="the other command's word"),
-    pytest.param("TO:<ü@b.test>".encode(), grammar.S553_NOT_ASCII, id="UTF-8"),
-    pytest.param(
-        b"TO:<a@b.test> NOTIFY=NEVER", Status(555, "5.5.4", "Unsupported option NOTIFY"), id="DSN is not offered yet"
-    ),
+    pytest.param("TO:<ü@b.test>".encode(), grammar.S553_NEEDS_SMTPUTF8, id="UTF-8"),
+    pytest.param(b"TO:<a@b.test> NOTIFY=", Status(501, "5.5.4", "Option syntax error"), id="NOTIFY"),
+    pytest.param(b"TO:<a@b.test> ORCPT=a@b", Status(501, "5.5.4", "Invalid value of option ORCPT"), id="ORCPT"),
     pytest.param(b"TO:<a@b.test> \xff", Status(501, "5.5.4", "Option syntax error"), id="a malformed parameter"),
 ]
 
@@ -116,7 +136,7 @@ def test_rcpt_is_refused(arg: bytes, status: Status) -> None:
 
 def test_a_long_unknown_option_is_repeated_in_part() -> None:
     refusal = parse_mail_from(b"FROM:<> " + b"X" * 900)
-    assert refusal == Status(555, "5.5.4", "Unsupported option " + "X" * grammar.PARAMETER_ECHO_LIMIT)
+    assert refusal == Status(555, "5.5.4", "Unsupported option " + "X" * PARAMETER_ECHO_LIMIT)
 
 
 _OCTETS = st.one_of(st.binary(max_size=80), st.lists(st.sampled_from([b"<", b">", b'"', b"\\", b"a", b"@", b".", b" ", b":", b"\x00", b"\xff", b"SIZE=1", b"="]), max_size=20).map(b"".join))  # fmt: skip
@@ -128,6 +148,73 @@ def test_mail_never_breaks_and_never_lets_a_control_through(prefix: bytes, octet
     text = answer.text if isinstance(answer, Status) else answer.sender
     assert text.isascii() and (not text or text.isprintable())
     assert not isinstance(answer, Status) or answer.code in (501, 553, 555)
+
+
+@given(st.text())
+def test_with_utf8_a_sender_is_printable_and_its_domain_ascii(octets: str) -> None:
+    answer = parse_mail_from(f"FROM:<{octets}@b.test> SMTPUTF8".encode("utf-8", "surrogatepass"))
+    if isinstance(answer, MailArgs):
+        user, _, domain = answer.sender.rpartition("@")
+        assert domain.isascii() and user.replace("\u200c", "").replace("\u200d", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("arg", "args"),
+    [
+        pytest.param(b"TO:<a@b.test> NOTIFY=NEVER", RcptArgs("a@b.test", int(DsnNotify.NEVER)), id="never"),
+        pytest.param(
+            b"TO:<a@b.test> NOTIFY=delay,SUCCESS ORCPT=rfc822;x+2By@c.test",
+            RcptArgs("a@b.test", int(DsnNotify.DELAY | DsnNotify.SUCCESS), "rfc822;x+2By@c.test"),
+            id="both",
+        ),
+    ],
+)
+def test_rcpt_parameters_are_understood(arg: bytes, args: RcptArgs) -> None:
+    assert parse_rcpt_to(arg) == args
+
+
+@pytest.mark.parametrize("name", ["RET=FULL", "ENVID=1"])
+def test_without_dsn_mail_knows_no_parameter_of_it(name: str) -> None:
+    refusal = parse_mail_from(f"FROM:<> {name}".encode(), has_dsn=False)
+    assert refusal == Status(555, "5.5.4", f"Unsupported option {name.partition('=')[0]}")
+
+
+@given(st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126)))
+def test_xtext_comes_back(text: str) -> None:
+    assert decode_xtext(encode_xtext(text)) == text
+
+
+@given(st.text(st.characters(exclude_categories=("C", "Z"))))
+def test_unitext_comes_back(text: str) -> None:
+    assert encode_unitext(text).isascii() and decode_unitext(encode_unitext(text)) == text
+
+
+@given(st.text())
+def test_no_decoded_text_has_a_control_character(text: str) -> None:
+    for decoded in (
+        decode_xtext(text),
+        decode_orcpt(text),
+        decode_orcpt(f"utf-8;{text}"),
+        decode_orcpt(f"rfc822;{text}"),
+    ):
+        assert decoded is None or decoded.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "decoded"),
+    [
+        pytest.param("rfc822;a+2Bb@c.test", "rfc822;a+b@c.test", id="xtext"),
+        pytest.param(r"utf-8;j\x{FC}rgen@c.test", "utf-8;jürgen@c.test", id="unitext"),
+        pytest.param("utf-8;jürgen@c.test", "utf-8;jürgen@c.test", id="UTF-8"),
+        pytest.param(r"utf-8;\x{D800}@c.test", None, id="a surrogate"),
+        pytest.param(r"utf-8;\x{FFFFFF}@c.test", None, id="beyond Unicode"),
+        pytest.param(r"utf-8;\x{0A}", None, id="a line end"),
+        pytest.param("rfc822;jürgen@c.test", None, id="not ASCII"),
+        pytest.param("rfc 822;a", None, id="a bad type"),
+    ],
+)
+def test_original_recipients(text: str, decoded: str | None) -> None:
+    assert decode_orcpt(text) == decoded
 
 
 @given(st.sampled_from([b"", b"TO:", b"TO:<a@b.test>", b"TO:<"]), _OCTETS)

@@ -29,10 +29,11 @@ TABLES = (
 )
 FROM_LOCAL = Condition("source", LOCAL_HOST, False)
 FROM_NET = Condition("source", "net", False)
+TAG = Condition("tag", "sub", False, "literal")
 
 
 def negated(condition: Condition) -> Condition:
-    return Condition(condition.subject, condition.value, not condition.negated)
+    return Condition(condition.subject, condition.value, not condition.negated, condition.kind)
 
 
 def is_matched(condition: Condition, session: SessionFacts, *, is_internal: bool = False) -> bool:
@@ -43,9 +44,9 @@ def is_matched(condition: Condition, session: SessionFacts, *, is_internal: bool
 @pytest.mark.parametrize(
     ("condition", "session", "holds"),
     [
-        pytest.param(Condition("tag", "sub", False), facts(tag="sub"), True, id="the tag"),
-        pytest.param(Condition("tag", "sub", False), facts(tag="SUB"), False, id="a tag is compared exactly"),
-        pytest.param(Condition("tag", "sub", False), facts(), False, id="no tag"),
+        pytest.param(TAG, facts(tag="sub"), True, id="the tag"),
+        pytest.param(TAG, facts(tag="SUB"), False, id="a tag is compared exactly"),
+        pytest.param(TAG, facts(), False, id="no tag"),
         pytest.param(FROM_NET, facts(), True, id="a network"),
         pytest.param(FROM_NET, facts(peer="198.51.100.1"), False, id="outside the network"),
         pytest.param(FROM_LOCAL, facts(), False, id="a peer is not local"),

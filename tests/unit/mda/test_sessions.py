@@ -1,5 +1,6 @@
 """Which deliveries share a session, how many run, and whose turn it is. Threads are held at a gate, so nothing depends on time."""
 
+import asyncio
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -25,6 +26,8 @@ class Gate:
     def __init__(self) -> None:
         self.open = threading.Event()
         self.groups: list[list[Delivery]] = []
+        self.singles: list[Delivery] = []
+        self.single_open = asyncio.Event()
         self._lock = threading.Lock()
 
     def deliver(self, members: list[Delivery]) -> list[Attempt]:
@@ -36,6 +39,11 @@ class Gate:
     async def deliver_large(self, large: Delivery) -> Attempt:
         self.groups.append([large])
         return delivered(large.evpid, "large")
+
+    async def deliver_single(self, single: Delivery) -> Attempt:
+        self.singles.append(single)
+        await self.single_open.wait()
+        return delivered(single.evpid, "single")
 
     def running_of(self, user: str) -> int:
         return sum(any(member.user == user for member in group) for group in self.groups)
@@ -50,7 +58,7 @@ def gate() -> Iterator[Gate]:
 
 def new_sessions(gate: Gate, *, threads: int = 8, limits: Limits = DEFAULT_LIMITS) -> Sessions:
     deliver_large: Callable[[Delivery], Awaitable[Attempt]] = gate.deliver_large
-    return Sessions(threads, lambda: limits, gate.deliver, deliver_large)
+    return Sessions(threads, lambda: limits, gate.deliver, deliver_large, gate.deliver_single)
 
 
 async def all_attempts(batch: Batch) -> list[Attempt]:
@@ -137,7 +145,7 @@ async def test_outcomes_of_fast_users_do_not_wait_for_a_slow_one(gate: Gate) -> 
     def deliver(members: list[Delivery]) -> list[Attempt]:
         return gate.deliver(members) if members[0].user == "slow" else [delivered(m.evpid) for m in members]
 
-    sessions = Sessions(8, lambda: DEFAULT_LIMITS, deliver, gate.deliver_large)
+    sessions = Sessions(8, lambda: DEFAULT_LIMITS, deliver, gate.deliver_large, gate.deliver_single)
     batch = sessions.submit([delivery(n, "slow") for n in range(GROUP_LIMIT)] + [delivery(1000, "fast")])
     assert [attempt.evpid for attempt in await batch.wait(0.2)] == [f"{1000:024x}"]
     assert not batch.is_done
@@ -159,7 +167,7 @@ async def test_a_bug_in_a_session_is_raised_to_whoever_waits() -> None:
     def deliver(members: list[Delivery]) -> list[Attempt]:
         raise ZeroDivisionError("a bug")
 
-    sessions = Sessions(2, lambda: DEFAULT_LIMITS, deliver, Gate().deliver_large)
+    sessions = Sessions(2, lambda: DEFAULT_LIMITS, deliver, Gate().deliver_large, Gate().deliver_single)
     batch = sessions.submit([delivery(1, "alice")])
     with pytest.raises(ZeroDivisionError):
         await batch.wait(5)

@@ -17,7 +17,9 @@ from smtpfleet.mda.delivery import Delivery
 from smtpfleet.mda.group import deliver_group
 from smtpfleet.mda.maildir import Maildirs
 from smtpfleet.mda.sessions import Sessions
+from smtpfleet.mda.single import Singles
 from smtpfleet.mda.stream import StreamedFile, deliver_stream
+from smtpfleet.mda.way import LocalPolicy
 from smtpfleet.mda.worker import Worker, delivery_line, duration_text
 from smtpfleet.runtime.maillog import MailLog
 from tests.support.fake_leases import GivenWork
@@ -45,7 +47,8 @@ class Bench:
         self._maildirs = Maildirs()
         userbase = {name: f"{os.geteuid()}:0:{homes / name}" for name in ("alice", "bob")}
         tables = Tables(local_configuration(userbase))
-        self.sessions = Sessions(4, lambda: DEFAULT_LIMITS, self._deliver, self._deliver_large)
+        self.singles = Singles(self.client.read_content)
+        self.sessions = Sessions(4, lambda: DEFAULT_LIMITS, self._deliver, self._deliver_large, self.singles.deliver)
         self.mail_log = MailLog("mda", stream=self.log)
         self.worker = Worker(
             self.client,  # type: ignore[arg-type]
@@ -53,6 +56,7 @@ class Bench:
             lambda: tables,
             self.mail_log,
             lambda work, name: asyncio.get_running_loop().create_task(work, name=name),
+            lambda: LocalPolicy(mbox_folder=str(homes)),
         )
         self.worker.start()
 
@@ -74,6 +78,7 @@ class Bench:
         async with asyncio.timeout(5):
             await draining
         self.sessions.close()
+        self.singles.close()
 
 
 async def test_a_lease_of_two_users_is_delivered_and_reported_together(tmp_path: Path) -> None:
@@ -100,7 +105,7 @@ async def test_every_kind_of_outcome_is_reported_and_logged(tmp_path: Path) -> N
             loaded(local_envelope(1)),
             loaded(local_envelope(2), b"Delivered-To: alice@example.test\r\n\r\n"),
             loaded(local_envelope(3, user="nobody")),
-            loaded(local_envelope(4, method="mbox")),
+            loaded(local_envelope(4, method="pigeon")),
         ]
     )
     await lease.finished()

@@ -15,6 +15,7 @@ from smtpfleet.contracts.envelope import Envelope, RemoteDispatcher
 from smtpfleet.contracts.ids import evpid_of
 from smtpfleet.contracts.outcome import Outcome
 from smtpfleet.mta.connector import Outbound
+from smtpfleet.mta.demands import Demands
 from smtpfleet.mta.route import RouteTable
 from smtpfleet.mta.settings import MtaSettings
 from smtpfleet.mta.tls import TlsContexts
@@ -22,6 +23,8 @@ from smtpfleet.mta.transaction import Timeouts
 from smtpfleet.mta.worker import Worker
 from smtpfleet.runtime.maillog import MailLog
 from smtpfleet.runtime.resolver import Resolver
+from smtpfleet.runtime.table_client import TableClient
+from tests.support.fake_bus import FakeBus
 from tests.support.fake_work import FakeWork
 
 CONTENT = b"From: a@sender.test\r\nSubject: hello\r\n\r\n.a line with a dot\r\nbye\r\n"
@@ -124,23 +127,36 @@ class Fleet:
 
 @contextlib.asynccontextmanager
 async def fleet(
-    *, mx_port: int = 0, nameserver: str = "", timeouts: Timeouts = QUICK, keepalive_s: int = 0, **settings: Any
+    *,
+    mx_port: int = 0,
+    nameserver: str = "",
+    timeouts: Timeouts = QUICK,
+    keepalive_s: int = 0,
+    configuration: Configuration = CONFIGURATION,
+    bus: FakeBus | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Fleet]:
-    """A worker that delivers to `mx_port`, drained at the end."""
+    """A worker that delivers to `mx_port`, drained at the end. bus: where config answers; nobody does without it."""
     values: dict[str, Any] = {"connect_timeout_s": 2.0, "route_penalty_s": 0.0, "dns_timeout_s": 1.0} | settings
     mta_settings = MtaSettings(mx_port=mx_port or 25, **values)
     stream = io.StringIO()
-    work, snapshot = FakeWork(), FixedSnapshot()
+    log = MailLog("mta", stream=stream)
+    work, snapshot = FakeWork(), FixedSnapshot(configuration)
     snapshot.limit(session_keepalive_s=keepalive_s)
     outbound = Outbound(
         work=work,
-        log=MailLog("mta", stream=stream),
+        log=log,
         snapshot=snapshot,
         settings=mta_settings,
         resolver=Resolver((nameserver or "127.0.0.1:9",), timeout_s=mta_settings.dns_timeout_s),
         routes=RouteTable(mta_settings.route_penalty_s),
-        tls=TlsContexts(mta_settings.tls_ca_file),
-        timeouts=replace(timeouts),
+        demands=Demands(
+            mta_settings,
+            TlsContexts(mta_settings.tls_ca_file, mta_settings.config_root),
+            TableClient(bus or FakeBus()),
+            log,
+            replace(timeouts),
+        ),
     )
     worker = Worker(outbound, mta_settings.max_sessions)
     running = asyncio.ensure_future(worker.run())

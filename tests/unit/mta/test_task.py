@@ -2,10 +2,12 @@
 
 import msgspec
 import pytest
+from msgspec import structs
 
+from smtpfleet.contracts.envelope import DsnNotify
 from smtpfleet.contracts.status import S554_LOOP_DETECTED
 from smtpfleet.mail.dots import stuff
-from smtpfleet.mta.task import S553_BAD_ADDRESS, S553_NOT_ASCII, address_fault, check_content, mail_command, tasks_of
+from smtpfleet.mta.task import S553_BAD_ADDRESS, address_fault, check_content, mail_command, rcpt_commands, tasks_of
 from smtpfleet.mta.transaction import _stuff_piece
 from tests.unit.mta.building import message, remote
 
@@ -24,8 +26,30 @@ def test_what_could_become_another_command_is_refused(address: str) -> None:
     assert address_fault(address) is S553_BAD_ADDRESS
 
 
-def test_addresses_beyond_ascii_need_smtputf8() -> None:
-    assert address_fault("jürgen@b.test") is S553_NOT_ASCII
+def test_recipients_beyond_ascii_have_a_task_of_their_own() -> None:
+    loaded = message(1, remote(), "jürgen@b.test", "alice@b.test")
+    assert [(t.is_utf8, [e.dest for e in t.envelopes]) for t in tasks_of(loaded, None)] == [
+        (True, ["jürgen@b.test"]),
+        (False, ["alice@b.test"]),
+    ]
+
+
+def test_what_the_sender_asked_for_goes_to_a_peer_with_dsn_only() -> None:
+    (task,) = tasks_of(message(1, remote(), "a@b.test", "c@b.test"), None)
+    wants = DsnNotify.SUCCESS | DsnNotify.DELAY
+    first, second = [structs.replace(e, dsn_ret="HDRS", dsn_envid="QQ+2B1") for e in task.envelopes]
+    task.envelopes = [
+        structs.replace(first, dsn_notify=int(wants), dsn_orcpt="rfc822;x+2By@c.test"),
+        structs.replace(second, dsn_notify=int(DsnNotify.NEVER)),
+    ]
+    assert mail_command(task, has_size=False, has_8bitmime=False).endswith(b">\r\n")
+    mail = mail_command(task, has_size=False, has_8bitmime=False, has_dsn=True)
+    assert mail.endswith(b"> RET=HDRS ENVID=QQ+2B1\r\n")
+    assert rcpt_commands(task) == [b"RCPT TO:<a@b.test>\r\n", b"RCPT TO:<c@b.test>\r\n"]
+    assert rcpt_commands(task, has_dsn=True) == [
+        b"RCPT TO:<a@b.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;x+2By@c.test\r\n",
+        b"RCPT TO:<c@b.test> NOTIFY=NEVER\r\n",
+    ]
 
 
 @pytest.mark.parametrize(

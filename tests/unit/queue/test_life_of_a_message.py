@@ -240,7 +240,11 @@ async def test_a_bounce_waits_while_its_way_is_not_known(parts: Parts, monkeypat
     await load(parts, work)
     await report(parts, work, OutcomeKind.PERMFAIL, S550)
     known = parts.bouncer._expand
-    monkeypatch.setattr(parts.bouncer, "_expand", lambda envelope: Expansion((), S451_LOCAL_ERROR, "table away"))
+
+    async def fails(envelope: Envelope) -> Expansion:
+        return Expansion((), S451_LOCAL_ERROR, "table away")
+
+    monkeypatch.setattr(parts.bouncer, "_expand", fails)
     await parts.bouncer._write_due(work.shard)
     summary = await parts.views.summary()
     assert (summary.messages, summary.bouncing) == (1, 1)

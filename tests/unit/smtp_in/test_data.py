@@ -1,6 +1,7 @@
 """The content reader: its end however the bytes are split, its limit, its memory."""
 
 import itertools
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -13,9 +14,11 @@ from smtpfleet.smtp_in.reply import S554_TOO_BIG
 END = b".\r\n"
 
 
-def read(pieces: list[bytes], limit_bytes: int = 1_000_000) -> tuple[DataReader, bytes]:
+def read(
+    pieces: list[bytes], limit_bytes: int = 1_000_000, *, mends_line_ends: bool = False
+) -> tuple[DataReader, bytes]:
     """Feeds pieces until the end; returns the reader and what was left over."""
-    reader = DataReader(limit_bytes)
+    reader = DataReader(limit_bytes, mends_line_ends=mends_line_ends)
     for number, piece in enumerate(pieces):
         taken = reader.feed(piece)
         if reader.is_complete:
@@ -55,6 +58,35 @@ def test_splits_change_nothing_about_line_ends(data: bytes, places: list[int]) -
     assert (split.refusal, split.peek(), split_rest) == (whole.refusal, whole.peek(), rest)
     end = 3 if data.startswith(END) else data.find(b"\r\n.\r\n") + 5
     assert rest == data[end:]
+
+
+@settings(max_examples=300)
+@given(
+    data=st.lists(st.sampled_from([b"\r\n", b"\n", b".", b"a", b"\r"]), max_size=30).map(b"".join),
+    places=st.lists(st.integers(0, 40)),
+)
+def test_a_bare_lf_may_be_mended_and_never_ends_the_content(data: bytes, places: list[int]) -> None:
+    data += b"\r\n.\r\n"
+    reader, rest = read(cut(data, places), mends_line_ends=True)
+    end = (b"\r\n" + data).find(b"\r\n.\r\n")
+    assert rest == data[end + 3 :]
+    raw = data[:end]
+    if re.search(rb"\r(?!\n)", raw):
+        assert reader.refusal is not None and reader.refusal.text == "Message refused: bare CR"
+    else:
+        unstuffed = re.sub(rb"(?:\A|(?<=\r\n))\.", b"", raw)
+        assert reader.peek() == re.sub(rb"(?<!\r)\n", b"\r\n", unstuffed)
+
+
+def test_many_lines_that_end_in_lf_are_mended_as_they_come() -> None:
+    line = b"." + b"x" * 98 + b"\n"
+    reader = DataReader(10_000_000, mends_line_ends=True)
+    for _ in range(50):
+        reader.feed(line * 1000)
+        assert reader.memory_bytes - reader.held_bytes <= BLOCK_BYTES + len(line) * 1000
+    reader.feed(b"\r\n.\r\n")
+    assert reader.is_complete and reader.refusal is None
+    assert reader.peek() == line[1:-1] + b"\r\n" + (line[:-1] + b"\r\n") * 49_999 + b"\r\n"
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 7, 1000, 70_000, 1_000_000])

@@ -36,7 +36,7 @@ CONFIGURATIONS = {
         Rule(WHERE, (Condition("sender", "bad", False),), LocalAction("maildir", "~/Junk", "", "", "users"), 60)
     ),
     "relay as": with_rules(
-        Rule(WHERE, (Condition("source", LOCAL_HOST, True), Condition("tag", "in", False)), RELAY_AS, 60)
+        Rule(WHERE, (Condition("source", LOCAL_HOST, True), Condition("tag", "in", False, "literal")), RELAY_AS, 60)
     ),
     "no such table": with_rules(Rule(WHERE, (Condition("source", "missing", False),), RELAY_AS, 60)),
 }

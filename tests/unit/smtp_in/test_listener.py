@@ -29,7 +29,8 @@ def free_port() -> int:
 
 def listeners_of(stage: Stage, text: io.StringIO | None = None) -> Listeners:
     return Listeners(
-        MailLog("smtp-in", stream=text or io.StringIO()), lambda entrance: Connection(stage.server, entrance)
+        MailLog("smtp-in", stream=text or io.StringIO()),
+        lambda entrance, arrived: Connection(stage.server, entrance, arrived),
     )
 
 

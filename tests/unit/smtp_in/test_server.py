@@ -6,8 +6,11 @@ import msgspec
 import pytest
 
 from smtpfleet.contracts.commands import CHUNK_BYTES, AppendContent, CommitMessages, CommitVerdict
+from smtpfleet.contracts.configuration import DEFAULT_LIMITS
 from smtpfleet.runtime.bus import BusUnavailable
+from smtpfleet.runtime.metrics import REGISTRY
 from smtpfleet.smtp_in import server
+from smtpfleet.smtp_in.connections import SWEEP_EVERY_S
 from tests.support.smtp_stage import MemoryTransport, Stage, make_configuration
 
 HELLO = b"EHLO client.example\r\n"
@@ -34,6 +37,10 @@ def batch_sizes(stage: Stage) -> list[int]:
 
 def large_stage() -> Stage:
     return Stage(make_configuration(max_message_size_bytes=10_000_000))
+
+
+def shed_count(reason: str) -> float:
+    return REGISTRY.get_sample_value("smtpfleet_smtp_shed_total", {"reason": reason}) or 0.0
 
 
 async def test_a_pipelined_batch_is_answered_in_one_write(stage: Stage) -> None:
@@ -214,8 +221,10 @@ async def test_without_any_answer_it_is_451_and_mail_is_refused_for_a_while(stag
     client.feed(MESSAGE)
     await stage.settle()
     assert codes(client)[-1] == "451"
+    shed = shed_count("queue")
     client.feed(b"MAIL FROM:<>\r\n")
-    assert codes(client)[-1] == "451"
+    assert client.written.endswith(b"\r\n421 4.3.2 Not accepting messages now, try again later\r\n")
+    assert client.is_closed and shed_count("queue") == shed + 1
     assert not stage.queue.messages
 
 
@@ -233,20 +242,20 @@ async def test_quiet_sessions_are_closed_without_a_reply(stage: Stage) -> None:
     quiet, talking, trickling, uploading = (greeted(stage) for _ in range(4))
     trickling.feed(MAIL)
     uploading.feed(MAIL)
-    for tick in range(server.SESSION_TIMEOUT_S // server.SWEEP_EVERY_S + 1):
+    for tick in range(DEFAULT_LIMITS.session_timeout_s // SWEEP_EVERY_S + 1):
         talking.feed(b"NOOP\r\n")
         trickling.feed(b"x\r\n")
         uploading.feed(b"x" * 998 + b"\r\n")
         for connection in list(stage.server.connections):
             connection.tick()
-        assert quiet.is_aborted == (tick == server.SESSION_TIMEOUT_S // server.SWEEP_EVERY_S)
+        assert quiet.is_aborted == (tick == DEFAULT_LIMITS.session_timeout_s // SWEEP_EVERY_S)
     assert (trickling.is_aborted, talking.is_aborted, uploading.is_aborted) == (True, False, False)
     assert codes(quiet) == []
 
 
 async def test_half_a_command_is_no_sign_of_life(stage: Stage) -> None:
     client = stage.connect()
-    for _ in range(server.SESSION_TIMEOUT_S // server.SWEEP_EVERY_S + 1):
+    for _ in range(DEFAULT_LIMITS.session_timeout_s // SWEEP_EVERY_S + 1):
         client.feed(b"N")
         client.protocol.tick()
     assert client.is_aborted
@@ -275,15 +284,15 @@ async def test_content_of_all_sessions_together_is_bounded() -> None:
         assert stage.server.memory.held_bytes < 20 * 150_000
     clients.append(greeted(stage))
     clients[-1].feed(MAIL)
-    assert codes(clients[-1]) == ["452", "503", "503"]
-    for client in clients[:-1]:
+    assert codes(clients[-1]) == ["421"] and clients.pop().is_closed
+    for client in clients:
         client.feed(b".\r\n")
     await stage.settle()
-    assert [codes(client)[-1] for client in clients[:-1]] == ["250"] * 20
+    assert [codes(client)[-1] for client in clients] == ["250"] * 20
     assert {content[-400_000:] for content in stage.queue.contents} == {LARGE[:400_000]}
     assert stage.server.memory.held_bytes == 0
     clients[-1].feed(MAIL)
-    assert codes(clients[-1])[3:] == ["250", "250", "354"]
+    assert codes(clients[-1])[-3:] == ["250", "250", "354"]
     stage.close()
 
 

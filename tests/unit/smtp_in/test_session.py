@@ -28,11 +28,13 @@ ARGUMENTS = {
     Command.EHLO: b"client.example",
     Command.MAIL: b"FROM:<sender@example.net>",
     Command.RCPT: b"TO:<alice@example.test>",
+    Command.BDAT: b"0",
 }
 WAY_TO = {
     State.INIT: (),
     State.SETUP: (Command.EHLO,),
     State.TRANSACTION: (Command.EHLO, Command.MAIL, Command.RCPT),
+    State.CHUNKING: (Command.EHLO, Command.MAIL, Command.RCPT, Command.BDAT),
 }
 STAYS = {
     Command.NOOP: reply.S250_OK,
@@ -42,13 +44,18 @@ STAYS = {
     Command.UNKNOWN: reply.S500_UNRECOGNIZED,
 }
 MOVES = {
-    (State.INIT, Command.HELO): (250, State.SETUP),
-    (State.INIT, Command.EHLO): (250, State.SETUP),
+    # RFC 5321 §4.1.4: in a transaction, too.
+    **{(state, command): (250, State.SETUP) for state in COMMAND_STATES for command in (Command.HELO, Command.EHLO)},
     (State.SETUP, Command.MAIL): (250, State.TRANSACTION),
+    (State.SETUP, Command.STARTTLS): (503, State.SETUP),  # this listener has neither
+    (State.SETUP, Command.AUTH): (503, State.SETUP),
     (State.SETUP, Command.RSET): (250, State.SETUP),
     (State.TRANSACTION, Command.RCPT): (250, State.TRANSACTION),
     (State.TRANSACTION, Command.DATA): (354, State.DATA),
     (State.TRANSACTION, Command.RSET): (250, State.SETUP),
+    (State.TRANSACTION, Command.BDAT): (250, State.CHUNKING),
+    (State.CHUNKING, Command.BDAT): (250, State.CHUNKING),
+    (State.CHUNKING, Command.RSET): (250, State.SETUP),
     **{(state, Command.QUIT): (221, State.CLOSING) for state in COMMAND_STATES},
 }
 PAIRS = [(state, command) for state in WAY_TO for command in Command]
@@ -80,9 +87,8 @@ def test_every_command_in_every_state(state: State, command: Command) -> None:
     session = session_in(state)
     answer = say(session, command)
     first = answer if isinstance(answer, Status) else answer[0]
-    refusal = reply.S503_ALREADY_IDENTIFIED if command in (Command.HELO, Command.EHLO) else reply.S503_NOT_NOW
     code, after = MOVES.get((state, command), (None, state))
-    expected = STAYS.get(command, refusal) if code is None else first
+    expected = STAYS.get(command, reply.S503_NOT_NOW) if code is None else first
     assert answer == (expected if code is None else answer)
     assert first.code == (code or first.code)
     assert session.state is after

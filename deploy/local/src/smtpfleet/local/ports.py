@@ -1,16 +1,24 @@
 """Free loopback ports for a fleet of its own, and the check that a given one is free.
 
-Owns nothing after the answer: whoever asks binds. Called by servers and fleet.
+Whoever asks binds; until it has, or this process ends, nobody else who asks here is given the same port. Called by servers and fleet.
 """
 
+import os
 import random
 import socket
+import sys
+from collections import deque
 from pathlib import Path
 
 _LOWEST = 20_000
 """Chosen: above what usual services take."""
+_RESERVED_MAX = 200
+"""Ports kept from others at a time: more than one fleet takes, far fewer descriptors than a process may have. Chosen."""
 _EPHEMERAL_FALLBACK = 32_768
 """Linux default of net.ipv4.ip_local_port_range."""
+
+_reserved: deque[int] = deque()
+"""Descriptors, left to the end of the process."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -25,9 +33,25 @@ def free_ports(count: int) -> list[int]:
     draw = random.SystemRandom()
     while len(found) < count:
         port = draw.randrange(_LOWEST, highest)
-        if port not in found and is_free(port):
+        if port not in found and is_free(port) and _reserve(port):
             found.append(port)
     return found
+
+
+def _reserve(port: int) -> bool:
+    """Whether nobody else was given this port and has yet to bind it. A name in Linux's abstract namespace goes with its process."""
+    if sys.platform != "linux":
+        return True
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0smtpfleet port {port}")
+    except OSError:
+        claim.close()
+        return False
+    _reserved.append(claim.detach())
+    if len(_reserved) > _RESERVED_MAX:
+        os.close(_reserved.popleft())
+    return True
 
 
 def free_port() -> int:

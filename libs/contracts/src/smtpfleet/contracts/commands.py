@@ -291,6 +291,87 @@ class Done(Struct, frozen=True, array_like=True):
     """Nothing to say but that it is done."""
 
 
+# config
+
+
+class TableService(StrEnum):
+    """What a table is asked for (OpenSMTPD K_*, reference 9.1)."""
+
+    ALIAS = "alias"
+    DOMAIN = "domain"
+    CREDENTIALS = "credentials"
+    NETADDR = "netaddr"
+    USERINFO = "userinfo"
+    SOURCE = "source"
+    MAILADDR = "mailaddr"
+    ADDRNAME = "addrname"
+    MAILADDRMAP = "mailaddrmap"
+    RELAYHOST = "relayhost"
+    STRING = "string"
+    REGEX = "regex"
+    AUTH = "auth"
+
+
+class TableQuery(Struct, frozen=True, array_like=True):
+    """Ask one table that is not in the snapshot. operation: lookup | check | fetch. keys: as they are, at most 64 of them; lookup answers
+    each, check whether any is there, fetch ignores them and gives the next value."""
+
+    table: str
+    service: TableService
+    operation: str
+    keys: list[str]
+
+
+class TableReply(Struct, frozen=True, array_like=True):
+    """error: why the table cannot answer now, "" if it could: then values has one entry per key (fetch, check: one), None where there
+    is none; check says "" for yes. ttl_s: how long the answer may be kept."""
+
+    error: str
+    values: list[str | None]
+    ttl_s: float
+
+
+class ExplainQuery(Struct, frozen=True, array_like=True):
+    """What would happen to this recipient? peer: address, or `local`. auth: user name or "". tls, rdns: of the session."""
+
+    peer: str
+    helo: str
+    sender: str
+    rcpt: str
+    tag: str
+    auth: str
+    has_tls: bool
+    rdns: str
+
+
+class ExplainReply(Struct, frozen=True, array_like=True):
+    """version: of the configuration asked. lines: one step each, as `smtpfleet-config explain` prints them. refusal: the reply to the
+    peer, "" where it is accepted; destinations: `dest via what` per envelope."""
+
+    version: str
+    lines: list[str]
+    refusal: str
+    destinations: list[str]
+
+
+# mda
+
+
+class ForwardQuery(Struct, frozen=True, array_like=True):
+    """The `.forward` of a user of this userbase."""
+
+    userbase: str
+    user: str
+
+
+class ForwardReply(Struct, frozen=True, array_like=True):
+    """result: absent | present | temporary | refused (not safe to follow). content: the file's, where present. detail: for the log."""
+
+    result: str
+    content: str
+    detail: str
+
+
 # fleet
 
 

@@ -22,6 +22,8 @@ class EnvelopeFlag(IntFlag):
     """The message is a bounce of ours."""
     INTERNAL = 4
     """The message was made or forwarded here."""
+    SMTPUTF8 = 8
+    """Its header is not ASCII, so only a peer with SMTPUTF8 may get it (RFC 6531 §3.6)."""
 
 
 class DsnNotify(IntFlag):
@@ -36,16 +38,20 @@ class DsnNotify(IntFlag):
 class LocalDispatcher(Struct, frozen=True, array_like=True, tag="local"):
     """Delivery on a host that sees mail homes, done by mda.
 
-    method: maildir (mbox, mda, lmtp and file follow with the whole language).
-    target: maildir path as configured, with format tokens not yet expanded, such as `~/Maildir`.
-    user: system or virtual user, lower case.
+    method: maildir | mbox | mda | lmtp | file.
+    target: path, command or host:port as configured, with format tokens not yet expanded, such as `~/Maildir`; "" for mbox.
+    user: system or virtual user, lower case; whose rights the delivery has.
     userbase: name of the table that knows the user's uid, gid and home.
+    wrapper: command around that of mda, "" for none. is_junk, is_rcpt_to: as in configuration.LocalAction.
     """
 
     method: str
     target: str
     user: str
     userbase: str
+    wrapper: str = ""
+    is_junk: bool = False
+    is_rcpt_to: bool = False
 
 
 class RemoteDispatcher(Struct, frozen=True, array_like=True, tag="remote"):
@@ -54,13 +60,14 @@ class RemoteDispatcher(Struct, frozen=True, array_like=True, tag="remote"):
     domain: mail domain whose MX are asked, or the host itself where is_host; `[IP]` literals as in the address.
     is_host: whether domain is a host given by `relay via`, so no MX lookup.
     port: TCP port; 0 means the default of the TLS mode (25 or 465).
-    tls: opportunistic | require | smtps | none.
+    tls: opportunistic | require | smtps | secure | none.
     verify: whether certificate chain and name must verify.
     auth: credentials `table:label`, or "".
     source: table of local addresses, or "".
     helo: HELO name, or "" for the server name.
     pki: client certificate by pki name, or "".
     backup: own MX name where this host is a backup MX, or "".
+    The rest: as in configuration.RelayAction.
     """
 
     domain: str
@@ -73,6 +80,13 @@ class RemoteDispatcher(Struct, frozen=True, array_like=True, tag="remote"):
     helo: str
     pki: str
     backup: str
+    helo_source: str = ""
+    ca: str = ""
+    hosts: str = ""
+    is_lmtp: bool = False
+    is_srs: bool = False
+    ciphers: str = ""
+    protocols: str = ""
 
 
 Dispatcher = LocalDispatcher | RemoteDispatcher
@@ -139,6 +153,7 @@ def relay_of(dispatcher: Dispatcher) -> str:
         parts.append(f"port={d.port}")
     if d.verify:
         parts.append("verify")
+    parts.extend(name for name, value in (("lmtp", d.is_lmtp), ("srs", d.is_srs)) if value)
     parts.extend(
         f"{name}={value}"
         for name, value in (
@@ -147,6 +162,11 @@ def relay_of(dispatcher: Dispatcher) -> str:
             ("helo", d.helo),
             ("pki", d.pki),
             ("backup", d.backup),
+            ("helo-source", d.helo_source),
+            ("ca", d.ca),
+            ("hosts", d.hosts),
+            ("ciphers", d.ciphers),
+            ("protocols", d.protocols),
         )
         if value
     )

@@ -10,7 +10,7 @@ from smtpfleet.contracts.status import Status
 
 
 class MessageAccepted(Struct, frozen=True, array_like=True):
-    """smtp-in answered 250. at_ms: smtp-in's clock."""
+    """smtp-in answered 250. at_ms: smtp-in's clock. user: who authenticated, "" for nobody."""
 
     msgid: str
     session: str
@@ -19,6 +19,7 @@ class MessageAccepted(Struct, frozen=True, array_like=True):
     size_bytes: int
     peer: str
     at_ms: int
+    user: str = ""
 
 
 class EnvelopeEvent(Struct, frozen=True, array_like=True):

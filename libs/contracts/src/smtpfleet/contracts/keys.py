@@ -39,13 +39,13 @@ DONE = Key("done:<msgid>", "queue", "string", "token of a finished message", "DO
 MESSAGES = Key("messages", "queue", "zset", "msgid by created_at_ms: the queue in order of age", "as the messages")
 COUNT = Key("count", "queue", "hash", "messages, envelopes, inflight, bouncing, quarantined, bytes", "for ever")
 BOUNCES = Key(
-    "bounces", "queue", "zset", "msgid with failed or delayed envelopes, by when the bounce is to be written", "seconds"
+    "bounces", "queue", "zset", "msgid with envelopes to be reported on, by when the bounce is to be written", "seconds"
 )
 BOUNCE = Key(
     "bounce:<msgid>",
     "queue",
     "hash",
-    "last 8 digits of evpid = kind (failed, delayed): members of the bounce",
+    "last 8 digits of evpid = kind (failed, delayed, delivered, relayed): members of the bounce",
     "seconds",
 )
 QUARANTINE = Key("quarantine", "queue", "hash", "evpid = reason", "until an operator removes it")

@@ -24,9 +24,11 @@ class Outcome(Struct, frozen=True, array_like=True):
     """One envelope's outcome.
 
     remote: name of the MTA that gave the status, for the bounce's Remote-MTA; "" for local delivery.
+    is_dsn_passed_on: delivered to a peer that offers DSN and has been told what the sender wants to hear, so we report nothing.
     """
 
     evpid: str
     kind: OutcomeKind
     status: Status
     remote: str = ""
+    is_dsn_passed_on: bool = False

@@ -46,6 +46,24 @@ def _event(name: str, senders: tuple[str, ...], payload: type[Struct]) -> Subjec
     return Subject(name, Kind.EVENT, senders, ("admin",), payload, None, "never: published and forgotten")
 
 
+CONFIG_TABLE_LOOKUP = _request(
+    "config.table.lookup",
+    ("smtp-in", "queue", "mta", "mda"),
+    "config",
+    c.TableQuery,
+    c.TableReply,
+    "from cache or backend",
+)
+"""Any service but credentials, which have subjects of their own: who may ask for passwords is decided by NATS."""
+CONFIG_AUTH_LOOKUP = _request(
+    "config.auth.lookup", ("smtp-in",), "config", c.TableQuery, c.TableReply, "from the backend"
+)
+"""Credentials and auth, of tables that listeners name."""
+CONFIG_CREDENTIALS_LOOKUP = _request(
+    "config.credentials.lookup", ("mta",), "config", c.TableQuery, c.TableReply, "from the backend"
+)
+"""Credentials, of tables that relays name."""
+
 QUEUE_MESSAGE_COMMIT = _request(
     "queue.message.commit", ("smtp-in",), "queue", c.CommitMessages, c.CommitReply, "after the store's flush"
 )
@@ -89,6 +107,10 @@ SCHEDULER_WORK_READY = Subject(
 )
 SCHEDULER_WORKER_LEAVING = Subject(
     "scheduler.worker.leaving", Kind.BROADCAST, ("mta", "mda"), ("scheduler",), e.WorkerLeaving, None, "never: a hint"
+)
+
+MDA_FORWARD_READ = _request(
+    "mda.forward.read", ("smtp-in", "queue"), "mda", c.ForwardQuery, c.ForwardReply, "after reading the user's home"
 )
 
 FLEET_ROLE_REPORT = Subject(

@@ -15,7 +15,7 @@ LOCAL_PART_LIMIT = 255
 DOMAIN_LIMIT = 255
 """OpenSMTPD SMTPD_MAXDOMAINPARTSIZE, RFC 5321 §4.5.3.1.2. A label has at most 63 octets (RFC 1035 §2.3.4)."""
 SUBADDRESS_DELIMITER = "+"
-"""OpenSMTPD TAG_CHAR; fixed."""
+"""OpenSMTPD TAG_CHAR; what a configuration that says nothing else has (Configuration.subaddress_delimiter)."""
 
 _ATEXT = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]"
 _DOT_STRING = rf"{_ATEXT}++(?:\.{_ATEXT}++)*+"
@@ -111,8 +111,18 @@ def split_address(text: str) -> Mailbox:
     return Mailbox(user, domain) if at else Mailbox(text, "")
 
 
-def local_name(user: str) -> str:
-    """The name a local part is looked up by: without quotes, lower case, cut at the first `+` (reference 3.1)."""
+def local_name(user: str, delimiter: str = SUBADDRESS_DELIMITER) -> str:
+    """The name a local part is looked up by: without quotes, lower case, cut at the first delimiter (reference 3.1)."""
+    return strip_tag(full_name(user), delimiter)
+
+
+def full_name(user: str) -> str:
+    """As local_name, with the subaddress."""
     if user.startswith('"'):
         user = _QUOTED_PAIR.sub(r"\1", user[1:-1])
-    return user.partition(SUBADDRESS_DELIMITER)[0].lower()
+    return user.lower()
+
+
+def strip_tag(name: str, delimiter: str) -> str:
+    """A name without its subaddress; "" parts nothing."""
+    return name.partition(delimiter)[0] if delimiter else name

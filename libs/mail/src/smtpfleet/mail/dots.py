@@ -9,6 +9,9 @@ from io import IncrementalNewlineDecoder
 LINE_LIMIT_BYTES = 65535
 """Longest content line without its CRLF (OpenSMTPD 7.8 SMTP_LINE_MAX; RFC 5321 §4.5.3.1.6 demands 998)."""
 
+BARE_LF = "bare LF"
+"""The fault that can be mended."""
+
 
 def stuff(content: bytes) -> bytes:
     """`content` with the dot that begins a line doubled. The final dot is not added. No such line: the same object."""
@@ -35,12 +38,17 @@ def content_fault(data: bytes) -> str | None:
     noted = IncrementalNewlineDecoder(None, translate=False)
     noted.decode(data.decode("latin-1"), final=True)
     if noted.newlines is not None and noted.newlines != "\r\n":
-        return "bare LF" if "\n" in noted.newlines else "bare CR"
+        return BARE_LF if "\n" in noted.newlines else "bare CR"
     if b"\0" in data:
         return "NUL"
     if len(data) > LINE_LIMIT_BYTES and _has_long_line(data):
         return "line too long"
     return None
+
+
+def mend_line_ends(data: bytes) -> bytes:
+    """`data`, cut after an LF, with CRLF where a bare LF was. What is wrong with it otherwise stays wrong."""
+    return data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
 
 def lf_lines(content: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """The message that tells a sender what became of his mail: a multipart/report of RFC 3462 and RFC 3464.
 
-Owns its text and structure, for failed and delayed recipients. Decides nothing: whether a bounce is due, and that none is ever sent for
+Owns its text and structure, for failed, delayed, delivered and relayed recipients. Decides nothing: whether a bounce is due, and that none is ever sent for
 a bounce, is queue's business. Everything taken from peers is reduced to one line of ASCII before it is written. Called by queue.
 OpenSMTPD: bounce.c (5.4.1 sends plain text, 7.8 multipart/mixed).
 """
@@ -11,11 +11,20 @@ from dataclasses import dataclass
 
 from smtpfleet.contracts.status import Status
 from smtpfleet.mail.headers import header_block
+from smtpfleet.mail.xtext import encode_unitext
 
 FOLD_AT = 76
 """Lines are folded at the last blank before this (RFC 5322 §2.1.1 recommends 78)."""
 
 _NOT_PRINTABLE = re.compile(r"[^ -~]+")
+_SUBJECTS = {"failed": "error", "delayed": "warning", "delivered": "delivered", "relayed": "relayed"}
+_SUCCESS_TEXTS = {
+    "delivered": ["    Your message has been delivered to these recipients:"],
+    "relayed": [
+        "    Your message has been handed to the mail servers of these recipients,",
+        "    which do not report whether it was delivered:",
+    ],
+}
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
@@ -54,7 +63,7 @@ def build_bounce(
 ) -> bytes:
     """The whole bounce, CRLF line ends.
 
-    kind: failed or delayed. sender: of the original, to whom this goes. boundary: unique per bounce, letters, digits and dots; also
+    kind: failed, delayed, delivered or relayed. sender: of the original, to whom this goes. boundary: unique per bounce, letters, digits and dots; also
     the left side of the Message-ID. original: content from its beginning; its header alone is enough unless return_full.
     delayed_s, kept_s: for a delayed message, how long it has waited at least and how long it stays queued at most.
     """
@@ -68,9 +77,10 @@ def build_bounce(
     while separator.encode() in returned or separator.encode() in notice + report:
         separator += "="
     head = [
-        f"Subject: Delivery status notification: {'error' if kind == 'failed' else 'warning'}",
+        f"Subject: Delivery status notification: {_SUBJECTS[kind]}",
         f"From: Mailer Daemon <MAILER-DAEMON@{_plain(smtpname)}>",
-        f"To: <{_plain(sender)}>",
+        # An ASCII header cannot name an address beyond it; an empty group can stand there (RFC 6857 §3.2).
+        f"To: <{_plain(sender)}>" if sender.isascii() else "To: sender of the message:;",
         f"Date: {_plain(date_text)}",
         f"Message-ID: <{boundary}.{msgid}@{_plain(smtpname)}>",
         "Auto-Submitted: auto-replied",
@@ -102,6 +112,8 @@ def _notice(kind: str, recipients: Sequence[BounceRecipient], delayed_s: int, ke
             "    and it will not be tried again:",
             "",
         ]
+    elif kind != "delayed":
+        lines += ["", *_SUCCESS_TEXTS[kind], ""]
     else:
         lines += [
             "",
@@ -111,8 +123,8 @@ def _notice(kind: str, recipients: Sequence[BounceRecipient], delayed_s: int, ke
         ]
     for recipient in recipients:
         status = f"{recipient.remote} said: {recipient.status.line}" if recipient.remote else recipient.status.line
-        lines += _folded(f"{recipient.dest}: {status}", "    ")
-    if kind != "failed":
+        lines += _folded(f"{_in_ascii(recipient.dest)}: {status}", "    ")
+    if kind == "delayed":
         lines += [
             "",
             "    This is only a warning. The message stays in the queue for up to",
@@ -132,8 +144,8 @@ def _report(
         # smtp is for what a remote MTA said; our own verdicts have a type of their own (RFC 3464 §2.3.6).
         diagnostic = f"{'smtp' if recipient.remote else 'X-smtpfleet'}; {status.line}"
         lines += ["", *_fields([
-            ("Original-Recipient", recipient.orcpt),
-            ("Final-Recipient", f"rfc822; {recipient.dest}"),
+            ("Original-Recipient", _in_ascii(recipient.orcpt)),
+            ("Final-Recipient", f"{'rfc822' if recipient.dest.isascii() else 'utf-8'}; {_in_ascii(recipient.dest)}"),
             ("Action", kind),
             ("Status", status.esc_or_default),
             ("Remote-MTA", f"dns; {recipient.remote}" if recipient.remote else ""),
@@ -159,6 +171,11 @@ def _folded(text: str, indent: str) -> list[str]:
         else:
             line = f"{line} {word}" if line else word
     return [*lines, line]
+
+
+def _in_ascii(address: str) -> str:
+    """An address as message/delivery-status may have it (RFC 6533 §3)."""
+    return address if address.isascii() else encode_unitext(address)
 
 
 def _plain(text: str) -> str:

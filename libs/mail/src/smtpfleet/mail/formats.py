@@ -6,9 +6,10 @@ OpenSMTPD: lka_session.c lka_expand_format, lka_expand_token.
 """
 
 import re
+from dataclasses import dataclass
 
 from smtpfleet.contracts.envelope import Envelope
-from smtpfleet.mail.address import SUBADDRESS_DELIMITER, split_address
+from smtpfleet.mail.address import SUBADDRESS_DELIMITER, split_address, strip_tag
 
 RESULT_LIMIT = 1024
 """Longest result (OpenSMTPD EXPAND_BUFFER)."""
@@ -19,17 +20,33 @@ _TOKEN = re.compile(r"%%|%\{([^{}]*)\}")
 _TOKEN_PARTS = re.compile(
     r"([A-Za-z.]+)(?:\[(?:(-?[0-9]{1,5})|(-?[0-9]{1,5})?:(-?[0-9]{1,5})?)\])?(?::(.+))?", re.DOTALL
 ).fullmatch
-_WILDCARDS = str.maketrans("*?", "::")
+_CLASSIC_UNSAFE = str.maketrans("*?", "::")
+_MODERN_UNSAFE = str.maketrans(dict.fromkeys("!#$%&'*?`{|}~", ":"))
+"""What becomes `:` unless the format says raw (5.4.1 lka_expand_token; 7.8 MAILADDR_ESCAPE)."""
+_MAILER_DAEMON = "MAILER-DAEMON"
+"""What %{mbox.from} is for the null sender (7.8 mda_variables.c)."""
 
 
 class FormatError(ValueError):
     """The text cannot be expanded for this envelope; the delivery is to be tried later, when the operator has mended the format."""
 
 
-def expand_format(text: str, *, envelope: Envelope, home: str, username: str) -> str:
-    """`text` with all tokens replaced. Raises FormatError for an unknown token or modifier, a bad range, or an empty value."""
-    values = _values(envelope, home, username)
-    result = _TOKEN.sub(lambda found: "%" if found.group(1) is None else _expand_token(found.group(1), values), text)
+def expand_format(
+    text: str,
+    *,
+    envelope: Envelope,
+    home: str,
+    username: str,
+    is_modern: bool = False,
+    delimiter: str = SUBADDRESS_DELIMITER,
+) -> str:
+    """`text` with all tokens replaced. Raises FormatError for an unknown token or modifier, a bad range, or, in the classic form, an
+    empty value. What the result is used for is not known here: a shell needs more care than the modern form takes."""
+    values = _values(envelope, home, username, is_modern=is_modern)
+    rules = _Rules(_MODERN_UNSAFE if is_modern else _CLASSIC_UNSAFE, delimiter, may_be_empty=is_modern)
+    result = _TOKEN.sub(
+        lambda found: "%" if found.group(1) is None else _expand_token(found.group(1), values, rules), text
+    )
     if result.startswith("~/") and text.startswith("~/"):
         result = f"{home}/{result[2:]}"
     if len(result) > RESULT_LIMIT:
@@ -40,23 +57,37 @@ def expand_format(text: str, *, envelope: Envelope, home: str, username: str) ->
     return result
 
 
-def _values(envelope: Envelope, home: str, username: str) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """How values are treated in one of the two languages."""
+
+    unsafe: dict[int, str] | dict[int, int]
+    delimiter: str
+    may_be_empty: bool
+
+
+def _values(envelope: Envelope, home: str, username: str, *, is_modern: bool) -> dict[str, str]:
     values = {"user.username": username, "user.directory": home}
     for name, address in (("sender", envelope.sender), ("rcpt", envelope.rcpt), ("dest", envelope.dest)):
         mailbox = split_address(address)
         values |= {name: address, f"{name}.user": mailbox.user, f"{name}.domain": mailbox.domain}
+    if is_modern:
+        values["mbox.from"] = envelope.sender or _MAILER_DAEMON
     return values
 
 
-def _expand_token(token: str, values: dict[str, str]) -> str:
+def _expand_token(token: str, values: dict[str, str], rules: _Rules) -> str:
     found = _TOKEN_PARTS(token)
     name = found.group(1).lower() if found else ""
     if found is None or name not in values:
         raise FormatError(f"unknown format token: {token}")
     value = values[name]
+    # 7.8 leaves slashes alone; a peer's address must not choose folders, so here they go in both forms.
     if name != "user.directory":
         value = value.replace("/", ":")
-    value = _modify(value, found.group(5))
+    value = _modify(value, found.group(5), rules)
+    if not value and rules.may_be_empty:
+        return ""
     single, begin, end = found.group(2, 3, 4)
     if single is not None:
         value = _slice(token, value, int(single), None)
@@ -67,7 +98,7 @@ def _expand_token(token: str, values: dict[str, str]) -> str:
     return value
 
 
-def _modify(value: str, modifiers: str | None) -> str:
+def _modify(value: str, modifiers: str | None, rules: _Rules) -> str:
     is_raw = False
     for modifier in modifiers.lower().split("|") if modifiers is not None else ():
         match modifier:
@@ -76,19 +107,19 @@ def _modify(value: str, modifiers: str | None) -> str:
             case "uppercase":
                 value = value.upper()
             case "strip":
-                value = _strip_tag(value)
+                value = _without_tag(value, rules.delimiter)
             case "raw":
                 is_raw = True
             case _:
                 raise FormatError(f"unknown format modifier: {modifier}")
-    return value if is_raw else value.translate(_WILDCARDS)
+    return value if is_raw else value.translate(rules.unsafe)
 
 
-def _strip_tag(value: str) -> str:
+def _without_tag(value: str, delimiter: str) -> str:
     user, at, domain = value.rpartition("@")
     if not at:
         user, domain = domain, ""
-    return user.partition(SUBADDRESS_DELIMITER)[0] + at + domain
+    return strip_tag(user, delimiter) + at + domain
 
 
 def _slice(token: str, value: str, begin: int, end: int | None) -> str:

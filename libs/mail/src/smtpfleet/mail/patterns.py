@@ -1,4 +1,4 @@
-"""What a list table matches: domains with wildcards, networks, mail addresses. Compiled once, asked per recipient.
+"""What a list table matches: domains with wildcards, networks, mail addresses, expressions. Compiled once, asked per recipient.
 
 Owns OpenSMTPD's matching, odd corners included: `*` runs to the first occurrence of the character after it and never tries again,
 so `*.example.com` holds for one label only. Exact entries and `*.suffix` cost one dict lookup however long the list is. Used by tables.
@@ -9,6 +9,8 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+
+from smtpfleet.mail.expressions import BadExpression, Expression
 
 PEER_CACHE_COUNT = 4096
 """Peer texts whose parsed address is kept; a session asks for the same one at every RCPT. Chosen, no source."""
@@ -131,3 +133,69 @@ class AddressPatterns:
             for patterns in (self._wildcards.get(user), self._wildcards.get(""))
             if patterns is not None
         )
+
+
+class ModernAddressPatterns:
+    """The same entries as OpenSMTPD 7.x reads them: `@` is everyone, a subaddress counts only where the entry has one itself."""
+
+    def __init__(self, entries: Iterable[str], delimiter: str) -> None:
+        self._delimiter = delimiter
+        self._is_catch_all = False
+        self._exact: set[str] = set()
+        self._users: set[str] = set()
+        domains: list[str] = []
+        wildcards: dict[str, list[str]] = {}
+        for entry in entries:
+            user, at, domain = entry.rpartition("@")
+            if not at:
+                self._users.add(entry)
+            elif not domain:
+                if user:
+                    self._users.add(user)
+                else:
+                    self._is_catch_all = True
+            elif not user:
+                domains.append(domain)
+            elif "*" in domain:
+                wildcards.setdefault(user, []).append(domain)
+            else:
+                self._exact.add(entry)
+        self._domains = DomainPatterns(domains)
+        self._wildcards = {user: DomainPatterns(patterns) for user, patterns in wildcards.items()}
+
+    def matches(self, address: str) -> bool:
+        """Whether an entry matches `address`, in lower case; "" is the null sender, which only `@` matches."""
+        if self._is_catch_all:
+            return True
+        user, at, domain = address.rpartition("@")
+        if not at:
+            user, domain = address, ""
+        if domain and self._domains.matches(domain):
+            return True
+        if not user:
+            return False
+        # An entry with a delimiter can only equal the whole user, one without only the user without its tag.
+        untagged = user.partition(self._delimiter)[0] if self._delimiter else user
+        return any(self._has_user(each, domain) for each in {user, untagged} if each)
+
+    def _has_user(self, user: str, domain: str) -> bool:
+        if user in self._users or f"{user}@{domain}" in self._exact:
+            return True
+        patterns = self._wildcards.get(user)
+        return patterns is not None and patterns.matches(domain)
+
+
+class RegexPatterns:
+    """POSIX extended expressions. One that cannot be read matches nothing, as in OpenSMTPD; config warns of it."""
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        self._expressions: list[Expression] = []
+        for entry in entries:
+            try:
+                self._expressions.append(Expression(entry))
+            except BadExpression:
+                continue
+
+    def matches(self, text: str) -> bool:
+        """Whether an expression is found in `text`."""
+        return any(expression.matches(text) for expression in self._expressions)

@@ -16,18 +16,36 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # PTR names with underscores exist and do no harm here; blanks, brackets of comments and controls would.
 _is_host_text = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}").fullmatch
+_is_submitter = re.compile(r"[0-9]{1,10}@localhost").fullmatch
+_is_no_user_text = re.compile(r"[^A-Za-z0-9._@+=-]")
 _is_peer_text = re.compile(r"[A-Za-z0-9.:%_-]{1,100}").fullmatch
 
 
 def received_header(
-    *, helo: str, hostname: str, peer: str, smtpname: str, protocol: str, msgid: str, rcpt: str, date_text: str
+    *,
+    helo: str,
+    hostname: str,
+    peer: str,
+    smtpname: str,
+    protocol: str,
+    msgid: str,
+    rcpt: str,
+    date_text: str,
+    tls: str = "",
+    user: str = "",
+    is_masked: bool = False,
 ) -> bytes:
-    """The header, folded, CRLF ended. rcpt is "" unless the message has exactly one recipient (others must not learn of it)."""
+    """The header, folded, CRLF ended. rcpt is "" unless the message has exactly one recipient (others must not learn of it).
+
+    tls: VERSION:CIPHER:BITS:VERIFIED of the session, user: who authenticated, each "" where it is not to be told. is_masked: nothing is
+    told of where the message came from.
+    """
     clause = f"\r\n\tfor <{rcpt}>" if rcpt else ""
+    if tls or user:
+        clause = _access(tls, user) + clause
+    origin = "" if is_masked else f"from {_host(helo)} ({_host(hostname)} [{_literal(peer)}])\r\n\t"
     return (
-        f"Received: from {_host(helo)} ({_host(hostname)} [{_literal(peer)}])\r\n"
-        f"\tby {smtpname} (smtpfleet) with {protocol} id {msgid}{clause};\r\n"
-        f"\t{date_text}\r\n"
+        f"Received: {origin}by {smtpname} (smtpfleet) with {protocol} id {msgid}{clause};\r\n\t{date_text}\r\n"
     ).encode("ascii", "replace")
 
 
@@ -46,8 +64,16 @@ def _date_text(epoch_s: int, offset_s: int, zone: str) -> str:
     )
 
 
+def _access(tls: str, user: str) -> str:
+    """7.8's words; `auth=` stands in a comment here, because RFC 5321 §4.4 knows no such clause."""
+    words = [f"({tls})"] if tls else []
+    if user:
+        words.append(f"(auth=yes user={_is_no_user_text.sub('?', user)})")
+    return "\r\n\t" + " ".join(words)
+
+
 def _host(text: str) -> str:
-    return text if _is_host_text(text) else UNKNOWN_HOST
+    return text if _is_host_text(text) or _is_submitter(text) else UNKNOWN_HOST
 
 
 def _literal(peer: str) -> str:

@@ -1,14 +1,17 @@
 """Which rule decides about an address: the first whose conditions all hold.
 
 Owns evaluation only; what the rule's action means is in expand. Runs once per address node, so again for every forwarded address.
-OpenSMTPD: ruleset.c ruleset_match (reference 2.1, 2.2).
+The two languages differ in who is local: in the classic one also whoever authenticated, in the modern one only mail made or forwarded
+here. OpenSMTPD: ruleset.c ruleset_match (reference 2.1, 2.2, 11.2).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from smtpfleet.contracts.configuration import (
     ANY_DESTINATION,
     LOCAL_NAMES,
+    MODERN,
     Condition,
     Configuration,
     ExpandAction,
@@ -20,6 +23,8 @@ from smtpfleet.mail.tables import TableError, Tables
 
 LOCAL_PEER = "local"
 """The source key of whoever counts as local, and the only one he has: he never matches a network."""
+NULL_SENDER = "@"
+"""The null sender as OpenSMTPD looks it up (mailaddr_to_text)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,9 @@ class SessionFacts:
     """What the rules may ask of a session and its transaction.
 
     tag: the listener's, "" for none. peer: its address, or `local`. is_local: authenticated, or mail made here.
-    sender: the reverse-path, "" for null. helo: what the peer said.
+    sender: the reverse-path, "" for null. helo: what the peer said. auth_user: who authenticated, "" for nobody.
+    has_tls: the session is encrypted. rdns: the peer's name, where it has one that leads back to it, else "".
+    is_socket: submitted on the local socket.
     """
 
     tag: str
@@ -35,16 +42,34 @@ class SessionFacts:
     is_local: bool
     sender: str
     helo: str
+    auth_user: str = ""
+    has_tls: bool = False
+    rdns: str = ""
+    is_socket: bool = False
+
+    @property
+    def is_made_here(self) -> bool:
+        """Not from a peer on the network: the local socket, or a message of our own."""
+        return self.is_socket or self.peer == LOCAL_PEER
 
 
 def match_rule(
     configuration: Configuration, tables: Tables, facts: SessionFacts, dest: Mailbox, *, is_internal: bool
 ) -> Rule | None:
     """The rule that decides, or None. is_internal: `dest` came out of an expansion. Raises TableError."""
-    source = LOCAL_PEER if facts.is_local or is_internal else facts.peer
+    if is_internal or facts.is_made_here or (facts.is_local and configuration.language != MODERN):
+        source = LOCAL_PEER
+    else:
+        source = facts.peer
     for rule in configuration.rules:
         for condition in rule.conditions:
-            if _holds(tables, condition, facts, source, dest) is condition.negated:
+            if condition.kind == "table" or condition.kind == "literal":
+                holds = _holds(tables, condition, facts, source, dest)
+            elif condition.kind == "regex":
+                holds = _holds_regex(tables, condition, facts, source, dest)
+            else:
+                holds = _holds_at_all(condition, facts, is_internal=is_internal)
+            if holds is condition.negated:
                 break
         else:
             return rule
@@ -63,8 +88,62 @@ def _holds(tables: Tables, condition: Condition, facts: SessionFacts, source: st
     if subject == "sender":
         return tables.match_mailaddr(condition.value, facts.sender)
     if subject == "tag":
-        return condition.value == facts.tag
+        return (
+            condition.value == facts.tag
+            if condition.kind == "literal"
+            else tables.match_string(condition.value, facts.tag)
+        )
+    if subject == "helo":
+        return tables.match_domain(condition.value, facts.helo)
+    if subject == "auth":
+        return bool(facts.auth_user) and tables.match_string(condition.value, facts.auth_user)
+    if subject == "rdns":
+        return _holds_name(condition, facts, tables.match_domain)
     raise TableError(f"unknown condition: {subject}")
+
+
+def _holds_regex(tables: Tables, condition: Condition, facts: SessionFacts, source: str, dest: Mailbox) -> bool:
+    """The same for expressions, which see the whole text."""
+    match condition.subject:
+        case "source":
+            text = source
+        case "destination":
+            text = dest.domain
+        case "recipient":
+            text = dest.text
+        case "sender":
+            text = facts.sender or NULL_SENDER
+        case "tag":
+            text = facts.tag
+        case "helo":
+            text = facts.helo
+        case "auth":
+            return bool(facts.auth_user) and tables.match_regex(condition.value, facts.auth_user)
+        case "rdns":
+            return _holds_name(condition, facts, tables.match_regex)
+        case subject:
+            raise TableError(f"unknown condition: {subject}")
+    return tables.match_regex(condition.value, text)
+
+
+def _holds_name(condition: Condition, facts: SessionFacts, matches: Callable[[str, str], bool]) -> bool:
+    """A peer without a name matches neither a table of names nor its negation (ruleset_match_from)."""
+    return matches(condition.value, facts.rdns) if facts.rdns else condition.negated
+
+
+def _holds_at_all(condition: Condition, facts: SessionFacts, *, is_internal: bool) -> bool:
+    """Conditions without a table. What came out of an expansion has no peer: neither `from socket` nor `from rdns`, negated or not."""
+    match condition.subject:
+        case "auth":
+            return bool(facts.auth_user) or facts.is_made_here
+        case "tls":
+            return facts.has_tls
+        case "socket":
+            return condition.negated if is_internal else facts.is_made_here
+        case "rdns":
+            return condition.negated if is_internal else bool(facts.rdns)
+        case subject:
+            raise TableError(f"unknown condition: {subject}")
 
 
 def is_local_domain(configuration: Configuration, tables: Tables, domain: str) -> bool:
@@ -78,7 +157,7 @@ def is_local_domain(configuration: Configuration, tables: Tables, domain: str) -
         condition.subject == "destination"
         and not condition.negated
         and condition.value != ANY_DESTINATION
-        and tables.match_domain(condition.value, domain)
+        and (tables.match_regex if condition.kind == "regex" else tables.match_domain)(condition.value, domain)
         for rule in configuration.rules
         if isinstance(rule.action, LocalAction | ExpandAction)
         for condition in rule.conditions

@@ -126,6 +126,19 @@ class Resolver:
             return ""
         return names[0] if names else ""
 
+    async def confirmed_name(self, address: str) -> str:
+        """The PTR name of `address` where that name leads back to it (RFC 1912 §2.1); "" where there is none or it lies. Raises
+        DnsTemporary where nobody could say."""
+        try:
+            name = await self.ptr(address)
+            known = await self.addresses(name) if name else []
+        except DnsTemporary:
+            raise
+        except DnsFailure:
+            return ""
+        wanted = ipaddress.ip_address(address.partition("%")[0])
+        return name if any(ipaddress.ip_address(each) == wanted for each in known) else ""
+
     # one question at a time, kept
 
     async def _once(self, kind: str, name: str, ask: Callable[[], Awaitable[_Kept]]) -> Any:

@@ -39,6 +39,8 @@ CONNECTIONS = 16
 """Connections of one replica to the store. Chosen: calls are batches, a handful are under way at once."""
 WAITAOF_MS = 2000
 """How long a replica may take to flush before the commit counts as failed. Chosen."""
+FOREIGN_TIMEOUT_S = 1.0
+"""Connecting to an operator's Redis, and one reply: master and slave are both tried within the patience of one lookup. Chosen."""
 CLOCK_S = 5.0
 """How often the offset to the store's clock is measured; between, the monotonic clock carries it."""
 
@@ -240,6 +242,37 @@ class Store:
                 f"redis has appendfsync {text.get('appendfsync')}: a 250 would not be durable; set appendfsync always"
             )
         return ""
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._redis.aclose()
+
+
+class ForeignRedis:
+    """A Redis of the operator's that is no store of ours: config's redis tables ask it, one command at a time."""
+
+    def __init__(self, *, host: str, port: int, socket_path: str, database: int, password: str) -> None:
+        """socket_path: instead of host and port, "" for none. Nothing is connected before the first command."""
+        where: dict[str, Any] = {"unix_socket_path": socket_path} if socket_path else {"host": host, "port": port}
+        self._redis: Any = Redis(
+            **where,
+            socket_timeout=FOREIGN_TIMEOUT_S,
+            socket_connect_timeout=FOREIGN_TIMEOUT_S,
+            db=database,
+            password=password or None,
+            max_connections=CONNECTIONS,
+            protocol=2,
+            # A connection the server closed while it was idle is opened again; what is asked is a lookup, so twice does no harm.
+            retry=Retry(NoBackoff(), 1),
+        )
+        self._redis.response_callbacks.clear()  # replies as the server gives them, not as redis-py's types
+
+    async def command(self, *words: str) -> Any:
+        """The raw reply. Raises StoreUnavailable, also where the server refuses the command."""
+        try:
+            return await self._redis.execute_command(*words)
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(str(error) or type(error).__name__) from None
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -10,13 +10,20 @@ from pathlib import Path
 from smtpfleet.config.handlers import ConfigHandlers
 from smtpfleet.config.language.compilation import Compilation, compile_file
 from smtpfleet.config.language.diagnostics import Severity
+from smtpfleet.config.language.files import ConfigFiles
 from smtpfleet.config.language.host_discovery import discover_host
 from smtpfleet.config.language.macros import BadMacro, parse_definitions, split_definitions
 from smtpfleet.config.publisher import Publisher, digest_of
 from smtpfleet.config.settings import ConfigSettings
+from smtpfleet.config.tables.server import TableServer
 from smtpfleet.config.watcher import FileWatcher
 from smtpfleet.contracts.configuration import Configuration
-from smtpfleet.contracts.subjects import CONFIGURATION_BUCKET
+from smtpfleet.contracts.subjects import (
+    CONFIG_AUTH_LOOKUP,
+    CONFIG_CREDENTIALS_LOOKUP,
+    CONFIG_TABLE_LOOKUP,
+    CONFIGURATION_BUCKET,
+)
 from smtpfleet.runtime import metrics
 from smtpfleet.runtime.bus import BusUnavailable
 from smtpfleet.runtime.role import Role
@@ -49,6 +56,7 @@ class ConfigApp:
             raise BadSettings(f"SMTPFLEET_CONFIG_MACROS: {error}") from None
         self._publisher = Publisher(role.bus)
         self._watcher = FileWatcher()
+        self._tables = TableServer(role.log, ConfigFiles(Path(settings.config_file), settings.config_root).resolve)
         self._last_good: Configuration | None = None
         self._pending: Configuration | None = None
         self._own_version = ""
@@ -59,17 +67,23 @@ class ConfigApp:
 
     async def start(self) -> None:
         """Compiles and publishes once, then keeps watch. Ready is when a configuration is published, whoever did it."""
-        handlers = ConfigHandlers(self._log, lambda: self._own_version)
+        handlers = ConfigHandlers(self._log, lambda: self._own_version, self._tables)
         await self._compile()
+        await self._role.bus.serve(CONFIG_TABLE_LOOKUP, handlers.on_table_lookup)
+        await self._role.bus.serve(CONFIG_AUTH_LOOKUP, handlers.on_auth_lookup)
+        await self._role.bus.serve(CONFIG_CREDENTIALS_LOOKUP, handlers.on_credentials_lookup)
         await self._publish()
         if self._last_good is None:
             await self._tell_what_stays()
         self._role.snapshot.on_change(handlers.on_configuration_published)
+        self._role.snapshot.on_change(self._serve_tables_of)
         self._role.bus.when_reconnected(self._wake.set)
         self._role.spawn(self._keep_current(), name="keep-current")
 
     async def drain(self) -> None:
-        """Nothing is in hand: a publication is one write, done or not."""
+        """A publication is one write, done or not; lookups in hand are answered, then backends are left."""
+        await self._role.bus.stop_serving()
+        await self._tables.close()
 
     async def _keep_current(self) -> None:
         """Runs for the life of the process."""
@@ -110,6 +124,7 @@ class ConfigApp:
         if compiled.configuration is not None:
             changed = self._last_good is None or digest_of(self._last_good) != digest_of(compiled.configuration)
             self._last_good = compiled.configuration
+            self._tables.apply(compiled.configuration, compiled.withheld)
             if changed:
                 self._pending = compiled.configuration
 
@@ -133,6 +148,11 @@ class ConfigApp:
         elif self._was_refused:
             self._log.info("configuration OK again", file=self._settings.config_file)
         self._was_refused = compiled.configuration is None
+
+    def _serve_tables_of(self, published: Configuration) -> None:
+        """Without a good file of our own, the fleet's tables are those of what is published; passwords in files are not in it."""
+        if self._last_good is None:
+            self._tables.apply(published, {})
 
     async def _tell_what_stays(self) -> None:
         """After a start without a good file: whether the fleet has something to go on with."""

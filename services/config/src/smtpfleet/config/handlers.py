@@ -1,12 +1,14 @@
 """What config does with what it hears: one function per thing consumed. Decides nothing.
 
-config serves no requests yet; config.table.* of dynamic tables will be bound here. It follows its own key like every role, to see
-what another replica publishes. Bound by app.py.
+It answers for tables that are not in the snapshot (tables.server), and follows its own key like every role, to see what another replica
+publishes. Bound by app.py.
 """
 
 from collections.abc import Callable
 
 from smtpfleet.config.publisher import digest_in, number_in
+from smtpfleet.config.tables.server import TableServer
+from smtpfleet.contracts.commands import TableQuery, TableReply
 from smtpfleet.contracts.configuration import Configuration
 from smtpfleet.runtime import metrics
 from smtpfleet.runtime.maillog import MailLog
@@ -17,9 +19,22 @@ _info = metrics.gauge("config_info", "1; the label is the version that is publis
 class ConfigHandlers:
     """own_version: of what this replica published last or found published as its own, "" before."""
 
-    def __init__(self, log: MailLog, own_version: Callable[[], str]) -> None:
+    def __init__(self, log: MailLog, own_version: Callable[[], str], tables: TableServer) -> None:
         self._log = log
         self._own_version = own_version
+        self._tables = tables
+
+    async def on_table_lookup(self, query: TableQuery) -> TableReply:
+        """Anything but passwords."""
+        return await self._tables.answer(query)
+
+    async def on_auth_lookup(self, query: TableQuery) -> TableReply:
+        """Passwords of our clients, for smtp-in."""
+        return await self._tables.answer_auth(query)
+
+    async def on_credentials_lookup(self, query: TableQuery) -> TableReply:
+        """Our passwords at relays, for mta."""
+        return await self._tables.answer_credentials(query)
 
     def on_configuration_published(self, configuration: Configuration) -> None:
         """Keeps the metric, and tells where another replica reads other files than this one."""

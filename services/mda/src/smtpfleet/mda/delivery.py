@@ -1,4 +1,4 @@
-"""One envelope made ready for its mail home: which maildir, under which name, with which header lines in front.
+"""One envelope made ready for its mail home: which maildir, under which name, with which header lines in front; or which way else (way.py).
 
 Pure: made in the event loop from envelope, user and snapshot; a thread does the file work from it (group.py, stream.py). Path, folder and
 name are the only places where what a peer sent becomes part of a file name: mail.formats keeps values from climbing, the rest is here.
@@ -9,11 +9,17 @@ from dataclasses import dataclass
 
 from smtpfleet.contracts.commands import LoadedMessage
 from smtpfleet.contracts.envelope import Envelope, LocalDispatcher
-from smtpfleet.mail.formats import FormatError, expand_format
+from smtpfleet.contracts.status import S451_LOCAL_ERROR, Status
+from smtpfleet.mail.address import SUBADDRESS_DELIMITER
+from smtpfleet.mail.formats import FormatError
+from smtpfleet.mail.headers import header_block
 from smtpfleet.mail.tables import UserInfo
 from smtpfleet.mda.attempt import Attempt, tempfailed
+from smtpfleet.mda.way import CONTROL, DEFAULT_POLICY, LocalPolicy, NotAllowed, Way, path_fault, way_of
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+JUNK_FOLDER = ".Junk"
+"""Made where it is missing, as any maildir (7.8 mail.maildir -j)."""
+_JUNK_MARK = re.compile(rb"\nx-spam:[ \t]*yes[ \t]*\r", re.IGNORECASE)
 # Path components are at most 255 bytes on every file system we know (NAME_MAX); a longer tag has no folder.
 _TAG_LIMIT_BYTES = 250
 
@@ -26,6 +32,8 @@ class Delivery:
 
     name: final file name, the same at every attempt. prefix: header lines to put in front, LF line ends.
     content: as loaded, CRLF line ends; empty where the message comes in `chunk_count` chunks of together `size_bytes`.
+    is_junk: what a filter marked goes elsewhere (`place`).
+    uid, gid: whose maildir it is. way: how it is delivered where that is not a maildir; then path, folder and name are "".
     """
 
     evpid: str
@@ -40,30 +48,49 @@ class Delivery:
     msgid: str
     chunk_count: int
     size_bytes: int
+    is_junk: bool = False
+    uid: int = 0
+    gid: int = 0
+    way: Way | None = None
 
     @property
     def is_large(self) -> bool:
         """Whether the content has to be streamed."""
         return self.chunk_count > 0 and not self.content
 
+    def place(self, beginning: bytes) -> tuple[str, str]:
+        """Maildir and folder, given the content or its first chunk: what a filter marked goes to a maildir of its own."""
+        is_junk = self.is_junk and has_junk_mark(beginning)
+        return (f"{self.path}/{JUNK_FOLDER}", "") if is_junk else (self.path, self.folder)
+
 
 def new_delivery(
-    message: LoadedMessage, envelope: Envelope, dispatcher: LocalDispatcher, user: UserInfo
+    message: LoadedMessage,
+    envelope: Envelope,
+    dispatcher: LocalDispatcher,
+    user: UserInfo,
+    policy: LocalPolicy = DEFAULT_POLICY,
 ) -> Delivery | Attempt:
-    """The delivery, or the attempt that failed because no safe path comes out of the configured one."""
+    """The delivery, or the attempt that failed because no safe path, command or peer comes out of the configured one."""
+    path, way = "", None
     try:
-        path = expand_format(dispatcher.target, envelope=envelope, home=user.home, username=user.user)
+        if dispatcher.method == "maildir":
+            path = policy.expand(dispatcher.target, envelope, user).rstrip("/")
+            if fault := path_fault(path or "/"):
+                raise FormatError(fault)
+        else:
+            way = way_of(dispatcher, envelope, user, policy)
     except FormatError as error:
-        return tempfailed(envelope.evpid, f"maildir {dispatcher.target}: {error}")
-    if fault := _path_fault(path):
-        return tempfailed(envelope.evpid, f"maildir {dispatcher.target}: {fault}")
+        return tempfailed(envelope.evpid, f"{dispatcher.method} {dispatcher.target}: {error}")
+    except NotAllowed as error:
+        return tempfailed(envelope.evpid, "", Status(S451_LOCAL_ERROR.code, S451_LOCAL_ERROR.esc, str(error)))
     created_at_s = envelope.created_at_ms // 1000
     return Delivery(
         evpid=envelope.evpid,
         user=dispatcher.user,
         dest=envelope.dest,
-        path=path.rstrip("/"),
-        folder=folder_of(envelope.dest),
+        path=path,
+        folder=folder_of(envelope.dest, policy.delimiter),
         name=f"{created_at_s}.E{envelope.evpid}.{_host_part(envelope.smtpname)}",
         created_at_s=created_at_s,
         prefix=_prefix(envelope),
@@ -71,25 +98,26 @@ def new_delivery(
         msgid=message.msgid,
         chunk_count=message.chunk_count,
         size_bytes=message.size_bytes,
+        is_junk=dispatcher.is_junk,
+        uid=user.uid,
+        gid=user.gid,
+        way=way,
     )
 
 
-def folder_of(dest: str) -> str:
+def has_junk_mark(content: bytes) -> bool:
+    """Whether a filter marked the message: `X-Spam: Yes` in its header (7.8 mail.maildir -j)."""
+    return _JUNK_MARK.search(b"\n" + header_block(content)) is not None
+
+
+def folder_of(dest: str, delimiter: str = SUBADDRESS_DELIMITER) -> str:
     """The subaddress folder of `user+tag@domain` as `.tag`, or "" (reference 3.5: leading dots go, `*` and `?` become `:`)."""
     local = dest.rpartition("@")[0] or dest
-    tag = local.partition("+")[2].lstrip(".")
-    if not tag or _CONTROL.search(tag) or len(tag.encode()) > _TAG_LIMIT_BYTES:
+    tag = local.partition(delimiter)[2].lstrip(".")
+    if not tag or CONTROL.search(tag) or len(tag.encode()) > _TAG_LIMIT_BYTES:
         return ""
     # `/` is allowed in a local part and would leave the maildir; OpenSMTPD lets it through.
     return "." + tag.replace("*", ":").replace("?", ":").replace("/", ":")
-
-
-def _path_fault(path: str) -> str:
-    if not path.startswith("/"):
-        return "does not expand to an absolute path"
-    if _CONTROL.search(path):
-        return "expands to a path with control characters"
-    return ""
 
 
 def _host_part(smtpname: str) -> str:
@@ -100,5 +128,5 @@ def _host_part(smtpname: str) -> str:
 
 def _prefix(envelope: Envelope) -> bytes:
     # Return-Path with brackets as in 7.8, and `<>` for the null sender, RFC 5321 §4.4; Delivered-To has the rcpt as given.
-    lines = f"Return-Path: <{_CONTROL.sub('', envelope.sender)}>\nDelivered-To: {_CONTROL.sub('', envelope.rcpt)}\n"
+    lines = f"Return-Path: <{CONTROL.sub('', envelope.sender)}>\nDelivered-To: {CONTROL.sub('', envelope.rcpt)}\n"
     return lines.encode(errors="surrogateescape")

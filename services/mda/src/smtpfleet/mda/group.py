@@ -24,6 +24,7 @@ from smtpfleet.mail.headers import has_delivered_to
 from smtpfleet.mda.attempt import Attempt, delivered, failed_by, looped
 from smtpfleet.mda.delivery import Delivery
 from smtpfleet.mda.maildir import Maildir, Maildirs
+from smtpfleet.mda.rights import acting_as
 from smtpfleet.runtime import killpoint
 
 Attempts = dict[Delivery, Attempt]
@@ -68,6 +69,25 @@ def deliver_group(maildirs: Maildirs, deliveries: Sequence[Delivery], reach: Rea
             maildir.close()
 
 
+def deliver_as_users(
+    deliveries: Sequence[Delivery], deliver: Callable[[Sequence[Delivery]], list[Attempt]]
+) -> list[Attempt]:
+    """`deliver` with the rights of the users: all at once where those are ours, one user after the other where we are root."""
+    if os.geteuid() != 0:
+        return deliver(deliveries)
+    by_user: dict[tuple[int, int], list[Delivery]] = {}
+    for delivery in deliveries:
+        by_user.setdefault((delivery.uid, delivery.gid), []).append(delivery)
+    attempts: Attempts = {}
+    for (uid, gid), members in by_user.items():
+        try:
+            with acting_as(uid, gid):
+                attempts |= zip(members, deliver(members), strict=True)
+        except OSError as error:
+            attempts |= {delivery: failed_by(delivery.evpid, error, f"becoming uid {uid}") for delivery in members}
+    return [attempts[delivery] for delivery in deliveries]
+
+
 def find_copies(maildirs: Maildirs, maildir: Maildir, members: Sequence[Delivery]) -> frozenset[str]:
     """evpids whose copy of an earlier attempt has been moved to cur/. No copy where cur/ cannot be read: doubling beats losing."""
     try:
@@ -88,7 +108,9 @@ def write_all(descriptor: int, *parts: bytes) -> None:
 def _by_maildir(deliveries: Sequence[Delivery]) -> dict[tuple[str, str], list[Delivery]]:
     groups: dict[tuple[str, str], list[Delivery]] = {}
     for delivery in deliveries:
-        groups.setdefault((delivery.path, delivery.folder), []).append(delivery)
+        # Hardly any rule wants junk apart; the others are not to pay for the question.
+        place = delivery.place(delivery.content) if delivery.is_junk else (delivery.path, delivery.folder)
+        groups.setdefault(place, []).append(delivery)
     return groups
 
 

@@ -1,8 +1,8 @@
 """Who may deliver now: at most so many sessions in all and per user, round robin over users, several deliveries in one session.
 
-A session is one call into a thread that delivers a group (group.py) or one large message that is streamed (stream.py). Groups form from
-what waits when a thread is free: one message when idle, up to 32 under load, of one or several users. Knows nothing of leases; called by
-worker.py. OpenSMTPD: mda_user and mda_session of mda.c, where a session is a process for one message.
+A session is one call into a thread that delivers a group (group.py), one large message that is streamed (stream.py), or one delivery by
+program, file or LMTP (single.py). Groups form from what waits when a thread is free: one message when idle, up to 32 under load, of one
+or several users. Singles take as long as others let them: they leave room for maildirs in all and per user. Called by worker.py. OpenSMTPD: mda_user and mda_session of mda.c, where a session is a process for one message.
 """
 
 import asyncio
@@ -12,7 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from smtpfleet.contracts.configuration import Limits
 from smtpfleet.mda.attempt import Attempt
+from smtpfleet.mda.batch import Batch
 from smtpfleet.mda.delivery import Delivery
+from smtpfleet.mda.single_sessions import SingleSessions
 from smtpfleet.runtime import metrics
 
 GROUP_LIMIT = 32
@@ -22,47 +24,6 @@ GROUP_BYTES = 2 * 1024 * 1024
 
 _running = metrics.gauge("mda_sessions", "Sessions that deliver now")
 _waiting = metrics.gauge("mda_deliveries_waiting", "Deliveries that wait for a session")
-
-
-class Batch:
-    """Deliveries submitted together; `wait` hands out their attempts as sessions end."""
-
-    def __init__(self, count: int) -> None:
-        self._left = count
-        self._ready: list[Attempt] = []
-        self._error: BaseException | None = None
-        self._all_done = asyncio.Event()
-        if count == 0:
-            self._all_done.set()
-
-    @property
-    def is_done(self) -> bool:
-        """Whether every attempt has been handed out."""
-        return self._left == 0 and not self._ready
-
-    def add(self, attempt: Attempt) -> None:
-        """A delivery has been tried."""
-        self._ready.append(attempt)
-        self._left -= 1
-        if self._left == 0:
-            self._all_done.set()
-
-    def fail(self, error: BaseException) -> None:
-        """A session has a bug: whoever waits hears it."""
-        self._error = error
-        self._all_done.set()
-
-    async def wait(self, wait_s: float) -> list[Attempt]:
-        """All attempts not handed out yet, when the last one is made or after wait_s."""
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._all_done.wait()
-        except TimeoutError:
-            pass  # some home is slow; the others' outcomes need not wait for it
-        if self._error is not None:
-            raise self._error
-        ready, self._ready = self._ready, []
-        return ready
 
 
 _Waiting = tuple[Delivery, Batch]
@@ -77,12 +38,14 @@ class Sessions:
         limits: Callable[[], Limits],
         deliver_group: Callable[[list[Delivery]], list[Attempt]],
         deliver_large: Callable[[Delivery], Awaitable[Attempt]],
+        deliver_single: Callable[[Delivery], Awaitable[Attempt]],
     ) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="delivery")
         self._threads = threads
         self._limits = limits
         self._deliver_group = deliver_group
         self._deliver_large = deliver_large
+        self.singles = SingleSessions(deliver_single, self._start_sessions)
         self._loop = asyncio.get_running_loop()
         self._waiting: OrderedDict[str, deque[_Waiting]] = OrderedDict()
         self._running = 0
@@ -107,20 +70,21 @@ class Sessions:
     def _start_sessions(self) -> None:
         limits = self._limits()
         # More sessions than threads would wait inside the pool, where they cannot join a group any more.
-        most = min(self._threads, limits.max_mda_sessions)
-        # One user's hung home (a dead file server) must leave a thread for the others.
-        most_per_user = max(1, min(limits.max_mda_per_user, self._threads - 1))
-        while self._running < most and (members := self._next_group(most_per_user)):
+        most = min(self._threads, limits.max_mda_sessions - self.singles.running)
+        while self._running < most and (members := self._next_group(limits.max_mda_per_user)):
             self._start(members)
-        _running.set(self._running)
-        _waiting.set(sum(map(len, self._waiting.values())))
+        self.singles.start(limits, others=self._running, reserved=self._threads)
+        _running.set(self._running + self.singles.running)
+        _waiting.set(sum(map(len, self._waiting.values())) + self.singles.waiting)
 
     def _next_group(self, most_per_user: int) -> list[_Waiting]:
         """Takes deliveries round robin over the users that may start a session; a large one is a session of its own."""
         members: list[_Waiting] = []
         size_bytes = 0
+        # One user's hung home (a dead file server) must leave a thread for the others.
+        most_threads = max(1, self._threads - 1)
         for user in list(self._waiting):
-            if self._running_by_user[user] >= most_per_user:
+            if self._running_by_user[user] >= min(most_threads, most_per_user - self.singles.running_of(user)):
                 continue
             queued = self._waiting[user]
             while queued and len(members) < GROUP_LIMIT and size_bytes < GROUP_BYTES:

@@ -17,3 +17,7 @@ class MdaSettings(RoleSettings, frozen=True, kw_only=True):
         int,
         Meta(description="Threads that write and flush files; 4 to 8 are best on a local disk.", ge=2, le=64),
     ] = 8
+    mbox_folder: Annotated[
+        str,
+        Meta(description="Folder of the users' mailbox files, for the method mbox.", pattern="^/"),
+    ] = "/var/mail"

@@ -74,7 +74,8 @@ class StreamedFile:
 
     def _begin(self, first_chunk: bytes) -> WrittenFile | Attempt:
         delivery = self._delivery
-        maildir = self._maildir = self._maildirs.open(delivery.path, delivery.folder)
+        path, folder = delivery.place(first_chunk)
+        maildir = self._maildir = self._maildirs.open(path, folder)
         if find_copies(self._maildirs, maildir, [delivery]).intersection({delivery.evpid}):
             return delivered(delivery.evpid, MOVED)
         if has_delivered_to(first_chunk, delivery.dest):

@@ -6,12 +6,22 @@ operator can mend fails for now, and the log says what to mend.
 
 from smtpfleet.contracts.envelope import LocalDispatcher
 from smtpfleet.contracts.outcome import OutcomeKind
-from smtpfleet.mail.tables import TableError, Tables, UserInfo
+from smtpfleet.mail.tables import NotInline, TableError, Tables, UserInfo
 from smtpfleet.mda.attempt import S451_USER_LOOKUP, S550_USER_LOOKUP, Attempt, tempfailed
+from smtpfleet.runtime.table_client import TableClient
+
+
+async def lookup_user(tables: Tables, client: TableClient, table: str, name: str) -> UserInfo | None:
+    """The user, by the snapshot or, for a userbase that is not in it, by config. Raises TableError."""
+    try:
+        return tables.lookup_userinfo(table, name)
+    except NotInline as missing:
+        value = await client.lookup(table, missing.service, missing.key)
+        return tables.with_answers({(table, missing.service, missing.key): value}).lookup_userinfo(table, name)
 
 
 def find_user(tables: Tables, dispatcher: LocalDispatcher, evpid: str, *, own_uid: int) -> UserInfo | Attempt:
-    """The user with an absolute home that the uid we run as may write to, or the attempt that failed."""
+    """The user with an absolute home whose rights we have or, being root, can take on; or the attempt that failed. LMTP needs nobody's."""
     name, table = dispatcher.user, dispatcher.userbase
     try:
         user = tables.lookup_userinfo(table, name)
@@ -21,7 +31,7 @@ def find_user(tables: Tables, dispatcher: LocalDispatcher, evpid: str, *, own_ui
         return Attempt(evpid, OutcomeKind.PERMFAIL, S550_USER_LOOKUP)
     if not user.home.startswith("/"):
         return tempfailed(evpid, f"userbase {table}: home of {name} is not an absolute path", S451_USER_LOOKUP)
-    if user.uid != own_uid:
+    if own_uid not in (0, user.uid) and dispatcher.method != "lmtp":
         return tempfailed(
             evpid,
             f"userbase {table} says uid {user.uid} for {name} but mda runs as uid {own_uid} and cannot change it: "

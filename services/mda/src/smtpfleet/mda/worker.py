@@ -1,8 +1,8 @@
 """Leased work turned into outcomes: ask, load, deliver, report, in pieces that fit in memory.
 
 One request is parked with the scheduler while fewer than two leases are in hand, so the next batch loads while the last one's files are
-flushed. A lease's users are delivered side by side (sessions.py). What is not begun when we drain goes back untried. Never touches a
-file. OpenSMTPD: mda.c, IMSG_QUEUE_DELIVER to IMSG_MDA_DELIVERY_*.
+flushed. A lease's users are delivered side by side (sessions.py). A lease of which only slow programs or peers are left stays in hand and
+makes room for the next. What is not begun when we drain goes back untried. Never touches a file. OpenSMTPD: mda.c, IMSG_QUEUE_DELIVER to IMSG_MDA_DELIVERY_*.
 """
 
 import asyncio
@@ -16,9 +16,11 @@ from smtpfleet.contracts.envelope import LOCAL_AGENT, Envelope, LocalDispatcher
 from smtpfleet.contracts.outcome import OutcomeKind
 from smtpfleet.mail.tables import Tables
 from smtpfleet.mda.attempt import Attempt, tempfailed
+from smtpfleet.mda.batch import Batch
 from smtpfleet.mda.delivery import Delivery, new_delivery
 from smtpfleet.mda.sessions import Sessions
 from smtpfleet.mda.users import find_user
+from smtpfleet.mda.way import DEFAULT_POLICY, LocalPolicy
 from smtpfleet.runtime import metrics
 from smtpfleet.runtime.maillog import MailLog, quote
 from smtpfleet.runtime.work import Lease, WorkClient
@@ -27,6 +29,8 @@ LEASES = 2
 """Leases in work: one delivers while the next is loaded. Chosen: a third would only be taken from other workers."""
 PARKED_MS = 5000
 """How long a request is parked. A drain ends it early (WorkClient.leave), or waits this long where that hint is lost."""
+SLOW_S = 2.0
+"""How long a lease keeps its place for programs and peers. Chosen: most are done by then, and a hung one holds up no maildir for longer."""
 REPORT_S = 0.1
 """Outcomes wait at most this long for slower deliveries of the same piece. Chosen: well below a lease, well above a flush."""
 
@@ -50,13 +54,20 @@ class Worker:
     """The worker of one mda process."""
 
     def __init__(
-        self, client: WorkClient, sessions: Sessions, tables: Callable[[], Tables], log: MailLog, spawn: Spawn
+        self,
+        client: WorkClient,
+        sessions: Sessions,
+        tables: Callable[[], Tables],
+        log: MailLog,
+        spawn: Spawn,
+        policy: Callable[[], LocalPolicy] = lambda: DEFAULT_POLICY,
     ) -> None:
         self._client = client
         self._sessions = sessions
         self._tables = tables
         self._log = log
         self._spawn = spawn
+        self._policy = policy
         self._own_uid = os.geteuid()
         self._slots = asyncio.Semaphore(LEASES)
         self._working: set[asyncio.Task[None]] = set()
@@ -70,6 +81,7 @@ class Worker:
     async def drain(self) -> None:
         """Returns when no delivery is in hand; what was not begun is released."""
         self._is_draining = True
+        self._sessions.singles.drop_void()
         if self._asking is not None:
             await asyncio.wait({self._asking})
         if self._working:
@@ -87,56 +99,76 @@ class Worker:
             task.add_done_callback(self._working.discard)
 
     async def _work(self, lease: Lease) -> None:
+        slow: list[asyncio.Task[None]] = []
         try:
-            await self._work_in_pieces(lease)
-            if not lease.is_finished:
-                await lease.release()
+            await self._work_in_pieces(lease, slow)
+            if slow:
+                await asyncio.wait(slow, timeout=SLOW_S)
         finally:
             self._slots.release()
+        if slow:
+            await asyncio.wait(slow)
+        if not lease.is_finished:
+            await lease.release()
 
-    async def _work_in_pieces(self, lease: Lease) -> None:
+    async def _work_in_pieces(self, lease: Lease, slow: list["asyncio.Task[None]"]) -> None:
         piece: list[LoadedMessage] = []
         piece_bytes = 0
         async for message in lease.load(lease.evpids):
             piece.append(message)
             piece_bytes += len(message.content)
             if piece_bytes >= BATCH_BYTES:
-                await self._deliver(lease, piece)
+                await self._deliver(lease, piece, slow)
                 piece, piece_bytes = [], 0
             if self._is_draining:
                 return
-        await self._deliver(lease, piece)
+        await self._deliver(lease, piece, slow)
 
-    async def _deliver(self, lease: Lease, messages: list[LoadedMessage]) -> None:
-        """Delivers and reports. Does nothing where we drain or the lease is lost."""
+    async def _deliver(self, lease: Lease, messages: list[LoadedMessage], slow: list["asyncio.Task[None]"]) -> None:
+        """Delivers to maildirs and reports; what is delivered singly goes on in a task added to `slow`. Does nothing where we drain or
+        the lease is lost."""
         if not messages or self._is_draining or lease.is_lost:
             return
         envelopes: dict[str, Envelope] = {}
         deliveries: list[Delivery] = []
+        singles: list[Delivery] = []
         attempts: list[Attempt] = []
-        tables = self._tables()
+        tables, policy = self._tables(), self._policy()
         for message in messages:
             for envelope in message.envelopes:
                 envelopes[envelope.evpid] = envelope
-                match self._prepare(tables, message, envelope):
+                match self._prepare(tables, policy, message, envelope):
                     case Delivery() as delivery:
-                        deliveries.append(delivery)
+                        (deliveries if delivery.way is None else singles).append(delivery)
                     case failed:
                         attempts.append(failed)
-        batch = self._sessions.submit(deliveries)
+        if singles:
+            batch = self._sessions.singles.submit(singles, lambda: self._is_draining or lease.is_lost)
+            name = f"singles of lease {lease.number}"
+            slow.append(self._spawn(self._report_until_done(lease, batch, [], envelopes), name))
+        await self._report_until_done(lease, self._sessions.submit(deliveries), attempts, envelopes)
+
+    async def _report_until_done(
+        self, lease: Lease, batch: Batch, attempts: list[Attempt], envelopes: dict[str, Envelope]
+    ) -> None:
         while not batch.is_done:
             attempts += await batch.wait(REPORT_S)
             await self._report(lease, attempts, envelopes)
             attempts = []
         await self._report(lease, attempts, envelopes)
 
-    def _prepare(self, tables: Tables, message: LoadedMessage, envelope: Envelope) -> Delivery | Attempt:
+    def _prepare(
+        self, tables: Tables, policy: LocalPolicy, message: LoadedMessage, envelope: Envelope
+    ) -> Delivery | Attempt:
         dispatcher = envelope.dispatcher
-        if not isinstance(dispatcher, LocalDispatcher) or dispatcher.method != "maildir":
-            method = dispatcher.method if isinstance(dispatcher, LocalDispatcher) else "relay"
-            return tempfailed(envelope.evpid, f"this version of mda does not deliver by {method}")
+        if not isinstance(dispatcher, LocalDispatcher):
+            return tempfailed(envelope.evpid, "this version of mda does not deliver by relay")
         user = find_user(tables, dispatcher, envelope.evpid, own_uid=self._own_uid)
-        return user if isinstance(user, Attempt) else new_delivery(message, envelope, dispatcher, user)
+        if isinstance(user, Attempt):
+            return user
+        if dispatcher.method != "maildir" and not self._sessions.singles.has_room(dispatcher.user):
+            return tempfailed(envelope.evpid, f"deliveries of {dispatcher.user} take too long, too many wait already")
+        return new_delivery(message, envelope, dispatcher, user, policy)
 
     async def _report(self, lease: Lease, attempts: list[Attempt], envelopes: dict[str, Envelope]) -> None:
         if not attempts:
@@ -161,9 +193,14 @@ def delivery_line(envelope: Envelope, attempt: Attempt, delay_s: float) -> str:
     line = (
         f"{attempt.evpid} mda delivery from={quote(f'<{envelope.sender}>')} to={quote(f'<{envelope.dest}>')} "
         f"rcpt={quote(f'<{envelope.rcpt}>')} user={quote(user)} method={method} delay={duration_text(delay_s)} "
-        f'result="{RESULTS[attempt.kind]}" stat="{attempt.status.text}"'
+        f'result="{RESULTS[attempt.kind]}" stat="{_stat(attempt.status.text)}"'
     )
     return f"{line} detail={quote(attempt.detail)}" if attempt.detail else line
+
+
+def _stat(text: str) -> str:
+    """A program's last line has quotes and backslashes, a peer's reply may have."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def duration_text(seconds: float) -> str:

@@ -1,18 +1,21 @@
 """Composition root of mta: builds the resolver, the routes, the worker, and starts it.
 
-No subject is consumed: mta only asks (scheduler.work.next, queue.envelope.load) and reports.
+No subject is consumed: mta only asks (scheduler.work.next, queue.envelope.load, tables of config) and reports.
 """
 
 import asyncio
 
 from smtpfleet.mta.connector import Outbound
+from smtpfleet.mta.demands import Demands
 from smtpfleet.mta.route import RouteTable
 from smtpfleet.mta.settings import MtaSettings
 from smtpfleet.mta.tls import TlsContexts
+from smtpfleet.mta.transaction import Timeouts
 from smtpfleet.mta.worker import Worker
 from smtpfleet.runtime.resolver import BadNameservers, Resolver
 from smtpfleet.runtime.role import Role
 from smtpfleet.runtime.settings import BadSettings
+from smtpfleet.runtime.table_client import TableClient
 from smtpfleet.runtime.work import WorkClient
 
 
@@ -26,6 +29,9 @@ class MtaApp:
         except BadNameservers as error:
             raise BadSettings(f"SMTPFLEET_NAMESERVERS: {error}") from None
         self._role = role
+        tables = TableClient(role.bus)
+        role.snapshot.on_change(lambda _: tables.forget())
+        contexts = TlsContexts(settings.tls_ca_file, settings.config_root)
         outbound = Outbound(
             work=WorkClient(role, "mta"),
             log=role.log,
@@ -33,7 +39,7 @@ class MtaApp:
             settings=settings,
             resolver=resolver,
             routes=RouteTable(settings.route_penalty_s),
-            tls=TlsContexts(settings.tls_ca_file),
+            demands=Demands(settings, contexts, tables, role.log, Timeouts()),
         )
         self._worker = Worker(outbound, settings.max_sessions)
 

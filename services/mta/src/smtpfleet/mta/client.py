@@ -27,13 +27,16 @@ TIMED_OUT = "Connection timeout"
 
 @dataclass(frozen=True, slots=True)
 class Extensions:
-    """What the peer's EHLO reply offers and we use. size_bytes: its limit, 0 for none stated."""
+    """What the peer's EHLO reply offers and we use. size_bytes: its limit, 0 for none stated. auth: mechanisms, in lower case."""
 
     has_pipelining: bool = False
     has_8bitmime: bool = False
     has_starttls: bool = False
     has_size: bool = False
     size_bytes: int = 0
+    has_dsn: bool = False
+    has_smtputf8: bool = False
+    auth: frozenset[str] = frozenset()
 
 
 class PeerProtocol(SMTPProtocol):
@@ -240,13 +243,16 @@ async def connect_peer(
 
 def read_extensions(reply: Reply) -> Extensions:
     """What an EHLO reply offers."""
-    found, _ = parse_esmtp_extensions(reply.text)
+    found, mechanisms = parse_esmtp_extensions(reply.text)
     size = found.get("size", "").strip()
     return Extensions(
         has_pipelining="pipelining" in found,
         has_8bitmime="8bitmime" in found,
         has_starttls="starttls" in found,
         has_size="size" in found,
+        has_dsn="dsn" in found,
+        has_smtputf8="smtputf8" in found,
+        auth=frozenset(name.lower() for name in mechanisms),
         # RFC 1870 §4: at most 20 digits; anything else states no limit.
         size_bytes=int(size) if size.isascii() and size.isdigit() and len(size) <= 20 else 0,
     )

@@ -17,14 +17,12 @@ from smtpfleet.contracts.configuration import Limits
 from smtpfleet.contracts.envelope import RemoteDispatcher
 from smtpfleet.contracts.status import S451_LOCAL_ERROR, Status
 from smtpfleet.mta.delivery import DeliveryReport, Spawn
+from smtpfleet.mta.demands import Demands
 from smtpfleet.mta.exchanger import HostWalk
 from smtpfleet.mta.route import RouteTable
-from smtpfleet.mta.session import TLS_OPPORTUNISTIC, TLS_SMTPS, Session, SessionParameters, open_session
+from smtpfleet.mta.session import Session, open_session
 from smtpfleet.mta.settings import MtaSettings
-from smtpfleet.mta.source import SourcePicker
 from smtpfleet.mta.task import Chunks, Task, address_fault, check_content, tasks_of
-from smtpfleet.mta.tls import TlsContexts
-from smtpfleet.mta.transaction import S552_TOO_LARGE, Timeouts
 from smtpfleet.runtime import killpoint, metrics
 from smtpfleet.runtime.bus import BusUnavailable
 from smtpfleet.runtime.maillog import MailLog
@@ -35,8 +33,6 @@ from smtpfleet.runtime.work import Lease, WorkClient
 S451_ROUTES_DISABLED = Status(451, "4.4.1", "Network error on destination MXs")
 S451_FAMILY_MISMATCH = Status(451, "4.4.4", "Address family mismatch on destination MXs")
 S451_NO_ROUTE = Status(451, "4.4.4", "No valid route to destination")
-S451_NO_CREDENTIALS = Status(451, "4.7.0", "Could not retrieve credentials")
-S451_NO_CERTIFICATE = Status(451, "4.7.0", "Could not retrieve certificate")
 
 FIRST_BATCH = 10
 """Envelopes of the first lease (OpenSMTPD max-schedule)."""
@@ -60,9 +56,7 @@ class Outbound:
     settings: MtaSettings
     resolver: Resolver
     routes: RouteTable
-    tls: TlsContexts
-    sources: SourcePicker = field(default_factory=SourcePicker)
-    timeouts: Timeouts = field(default_factory=Timeouts)
+    demands: Demands
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -183,9 +177,9 @@ class Connector:
                 for envelope in task.envelopes:
                     report.add(envelope, self._failure, None)
                 return
-            if not session.fits(task):
+            if (refusal := session.refusal(task)) is not None:
                 for envelope in task.envelopes:
-                    report.add(envelope, S552_TOO_LARGE, session)
+                    report.add(envelope, refusal, session)
                 return
             result = await session.deliver(task, following if self._may_announce(session) else None)
             killpoint.reach("mta.delivered")
@@ -233,7 +227,7 @@ class Connector:
     async def _open_session(self, dispatcher: RemoteDispatcher) -> Session | Status:
         """Tries the hosts that are left, in order."""
         out = self._out
-        parameters = self._parameters(dispatcher)
+        parameters = await out.demands.of(dispatcher, out.snapshot.current)
         if isinstance(parameters, Status):
             return parameters
         if self._walk is None:
@@ -259,30 +253,6 @@ class Connector:
         if failure is None and has_disabled:
             failure = S451_ROUTES_DISABLED
         return failure or self._walk.failure or S451_NO_ROUTE
-
-    def _parameters(self, dispatcher: RemoteDispatcher) -> SessionParameters | Status:
-        """What the relay demands of its sessions, under the present snapshot."""
-        out, settings, d = self._out, self._out.settings, dispatcher
-        configuration = out.snapshot.current
-        if d.auth:
-            return S451_NO_CREDENTIALS
-        if d.pki:
-            return S451_NO_CERTIFICATE
-        source = settings.source_address
-        if d.source:
-            picked = out.sources.pick(configuration, d.source)
-            if isinstance(picked, Status):
-                return picked
-            source = picked
-        return SessionParameters(
-            helo=d.helo or configuration.hostname,
-            port=d.port or (settings.smtps_port if d.tls == TLS_SMTPS else settings.mx_port),
-            tls=d.tls,
-            context=out.tls.choose(is_verifying=d.verify and d.tls != TLS_OPPORTUNISTIC),
-            source=source,
-            connect_timeout_s=settings.connect_timeout_s,
-            timeouts=out.timeouts,
-        )
 
     def _leave(self) -> None:
         """Ends the session, politely and in the background."""

@@ -56,7 +56,8 @@ class DeliveryReport:
         kind = OutcomeKind.LOOP if status is S554_LOOP_DETECTED else _KINDS[status.status_class]
         remote = session.host.name if session is not None else ""
         self.taken.add(envelope.evpid)
-        self._outcomes.append(Outcome(envelope.evpid, kind, status, remote))
+        is_passed_on = kind is OutcomeKind.DELIVERED and session is not None and session.has_dsn
+        self._outcomes.append(Outcome(envelope.evpid, kind, status, remote, is_passed_on))
         _counts[kind].inc()
         self._log.line(_delivery_line(envelope, status, _RESULTS[kind], session))
         if len(self._outcomes) >= REPORT_COUNT:

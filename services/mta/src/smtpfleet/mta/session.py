@@ -1,9 +1,9 @@
 """One session: a connection to a host, from connecting to QUIT, and the transactions on it.
 
 States go one way, as the table says; a failure before READY is a Status for the connector, which knows other hosts. An EHLO that is
-refused becomes HELO unless TLS is demanded; STARTTLS that is not offered or is refused leaves an opportunistic session in clear; a
-handshake that fails ends the session, and open_session begins another in clear where the relay allows it (OpenSMTPD 7.8). Used by
-connector.py; transactions are transaction.py's, bytes client.py's. OpenSMTPD: mta_session.c, reference 7.7.
+refused becomes HELO unless TLS or a password is demanded; STARTTLS that is not offered or is refused leaves an opportunistic session in
+clear; what else fails at TLS ends the session, and open_session makes the relay's next attempt, if it has one. Used by connector.py;
+transactions are transaction.py's, passwords auth.py's, bytes client.py's. OpenSMTPD: mta_session.c, reference 7.7.
 """
 
 import secrets
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from smtpfleet.contracts.status import Status
+from smtpfleet.mta.auth import Credentials, auth_fault, authenticate
 from smtpfleet.mta.client import Extensions, PeerProtocol, connect_peer, read_extensions
 from smtpfleet.mta.exchanger import Host
 from smtpfleet.mta.reply import Reply
@@ -22,6 +23,8 @@ from smtpfleet.runtime.maillog import MailLog
 TLS_OPPORTUNISTIC = "opportunistic"
 TLS_REQUIRE = "require"
 TLS_SMTPS = "smtps"
+TLS_SECURE = "secure"
+"""`secure://` of the classic form: STARTTLS, else smtps. No session has it: it is two attempts."""
 TLS_NONE = "none"
 
 
@@ -33,6 +36,7 @@ class SessionState(Enum):
     AWAITING_EHLO = auto()
     AWAITING_HELO = auto()
     AWAITING_STARTTLS = auto()
+    AWAITING_AUTH = auto()
     READY = auto()
     IN_TRANSACTION = auto()
     AWAITING_QUIT = auto()
@@ -43,9 +47,10 @@ _S = SessionState
 NEXT_STATES: dict[SessionState, frozenset[SessionState]] = {
     _S.CONNECTING: frozenset({_S.AWAITING_GREETING, _S.CLOSED}),
     _S.AWAITING_GREETING: frozenset({_S.AWAITING_EHLO, _S.CLOSED}),
-    _S.AWAITING_EHLO: frozenset({_S.AWAITING_HELO, _S.AWAITING_STARTTLS, _S.READY, _S.CLOSED}),
+    _S.AWAITING_EHLO: frozenset({_S.AWAITING_HELO, _S.AWAITING_STARTTLS, _S.AWAITING_AUTH, _S.READY, _S.CLOSED}),
     _S.AWAITING_HELO: frozenset({_S.READY, _S.CLOSED}),
     _S.AWAITING_STARTTLS: frozenset({_S.AWAITING_EHLO, _S.READY, _S.CLOSED}),
+    _S.AWAITING_AUTH: frozenset({_S.READY, _S.CLOSED}),
     _S.READY: frozenset({_S.IN_TRANSACTION, _S.AWAITING_QUIT, _S.CLOSED}),
     _S.IN_TRANSACTION: frozenset({_S.READY, _S.CLOSED}),
     _S.AWAITING_QUIT: frozenset({_S.CLOSED}),
@@ -54,27 +59,38 @@ NEXT_STATES: dict[SessionState, frozenset[SessionState]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """One way to a host. tls: any but secure."""
+
+    tls: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionParameters:
-    """What a relay demands of its sessions. context: for TLS of any kind. source: local address, "" for any."""
+    """What a relay demands of its sessions. attempts: in order, the next where the one before failed at TLS. context: for TLS of any
+    kind. source: local address, "" for any. is_lmtp: the peer speaks LMTP (RFC 2033). credentials: None where the relay wants none."""
 
     helo: str
-    port: int
-    tls: str
+    attempts: tuple[Attempt, ...]
     context: ssl.SSLContext
     source: str
     connect_timeout_s: float
     timeouts: Timeouts
+    is_lmtp: bool = False
+    credentials: Credentials | None = None
 
 
 class Session:
     """One connection. Made by open_session."""
 
-    def __init__(self, host: Host, parameters: SessionParameters, log: MailLog) -> None:
+    def __init__(self, host: Host, attempt: Attempt, parameters: SessionParameters, log: MailLog) -> None:
         self.id = secrets.token_hex(8)
         self.host = host
         self.source = parameters.source
         self.state = SessionState.CONNECTING
-        self.has_failed_handshake = False
+        self.has_failed_tls = False
+        self._attempt = attempt
         self._parameters = parameters
         self._log = log
         self._peer: PeerProtocol | None = None
@@ -86,13 +102,18 @@ class Session:
 
     # until READY
 
+    @property
+    def may_try_otherwise(self) -> bool:
+        """Whether another attempt at this host makes sense: TLS failed, or, where TLS is demanded, nobody took the connection."""
+        return self.has_failed_tls or (self._attempt.tls == TLS_REQUIRE and self._peer is None)
+
     async def open(self) -> Status | None:
         """Brings the session to READY; otherwise closes it and says why."""
-        p = self._parameters
+        scheme = "lmtp" if self._parameters.is_lmtp else "smtps" if self._attempt.tls == TLS_SMTPS else "smtp"
         self._log.fact(
             self.id,
             "mta connecting",
-            address=f"{'smtps' if p.tls == TLS_SMTPS else 'smtp'}://{_in_url(self.host.address)}:{p.port}",
+            address=f"{scheme}://{_in_url(self.host.address)}:{self._attempt.port}",
             host=self.host.name,
         )
         failure = await self._open()
@@ -101,12 +122,12 @@ class Session:
         return failure
 
     async def _open(self) -> Status | None:
-        p = self._parameters
+        p, tls = self._parameters, self._attempt.tls
         peer = await connect_peer(
             self.host.address,
-            p.port,
+            self._attempt.port,
             source=p.source,
-            context=p.context if p.tls == TLS_SMTPS else None,
+            context=p.context if tls == TLS_SMTPS else None,
             name=self.host.tls_name,
             timeout_s=p.connect_timeout_s,
         )
@@ -123,23 +144,27 @@ class Session:
         extensions = await self._greet()
         if isinstance(extensions, Status):
             return extensions
-        if p.tls in (TLS_OPPORTUNISTIC, TLS_REQUIRE):
+        if tls in (TLS_OPPORTUNISTIC, TLS_REQUIRE):
             extensions = await self._start_tls(extensions)
             if isinstance(extensions, Status):
                 return extensions
-        self._tx = Transactor(peer, extensions, p.timeouts)
+        if p.credentials is not None and (failure := await self._say_who(extensions, p.credentials)) is not None:
+            return failure
+        self._tx = Transactor(peer, extensions, p.timeouts, is_lmtp=p.is_lmtp)
         self._enter(SessionState.READY)
         return None
 
     async def _greet(self) -> Extensions | Status:
-        """EHLO, or HELO where the peer knows no better and nothing of EHLO is needed."""
+        """EHLO, or HELO where the peer knows no better and nothing of EHLO is needed; LHLO of LMTP."""
         peer, p = self._connected(), self._parameters
+        verb = b"LHLO" if p.is_lmtp else b"EHLO"
         self._enter(SessionState.AWAITING_EHLO)
-        reply = await peer.command(b"EHLO", p.helo.encode("ascii"), timeout_s=p.timeouts.mail_s)
+        reply = await peer.command(verb, p.helo.encode("ascii"), timeout_s=p.timeouts.mail_s)
         if reply is not None and 200 <= reply.code < 300:
             return read_extensions(reply)
-        if reply is None or reply.code == 421 or p.tls == TLS_REQUIRE:
-            return self._rejected("EHLO", reply)
+        needs_ehlo = p.is_lmtp or p.credentials is not None or self._attempt.tls == TLS_REQUIRE
+        if reply is None or reply.code == 421 or needs_ehlo:
+            return self._rejected(verb.decode(), reply)
         self._enter(SessionState.AWAITING_HELO)
         reply = await peer.command(b"HELO", p.helo.encode("ascii"), timeout_s=p.timeouts.mail_s)
         if reply is None or not 200 <= reply.code < 300:
@@ -149,19 +174,34 @@ class Session:
     async def _start_tls(self, extensions: Extensions) -> Extensions | Status:
         """The extensions to go on with: those of the second EHLO, or the first ones where the session stays in clear."""
         peer, p = self._connected(), self._parameters
-        is_required = p.tls == TLS_REQUIRE
+        is_required = self._attempt.tls == TLS_REQUIRE
         if not extensions.has_starttls:
+            self.has_failed_tls = is_required
             return Status(451, "4.7.4", "STARTTLS not advertised") if is_required else extensions
         self._enter(SessionState.AWAITING_STARTTLS)
         result = await peer.upgrade(p.context, self.host.tls_name, p.timeouts.data_s)
         if isinstance(result, Reply):
+            self.has_failed_tls = is_required
             return self._rejected("STARTTLS", result) if is_required or result.code == 421 else extensions
         if result:
-            self.has_failed_handshake = True
+            self.has_failed_tls = True
             return Status(451, "4.7.5", result)
         self._log_tls(peer)
         # RFC 3207 §4.2: what the peer offered in clear is forgotten.
         return await self._greet()
+
+    async def _say_who(self, extensions: Extensions, credentials: Credentials) -> Status | None:
+        """AUTH, or why it came to nothing."""
+        peer = self._connected()
+        fault = auth_fault(extensions, is_encrypted=bool(peer.tls_text))
+        if fault is not None:
+            return fault
+        self._enter(SessionState.AWAITING_AUTH)
+        reply = await authenticate(peer, extensions, credentials, self._parameters.timeouts.mail_s)
+        if reply is None or reply.code != 235:
+            return self._rejected("AUTH", reply)
+        self._log.fact(self.id, "mta authenticated", user=credentials.user)
+        return None
 
     def _log_tls(self, peer: PeerProtocol) -> None:
         if tls_text := peer.tls_text:
@@ -205,9 +245,14 @@ class Session:
         assert self._tx is not None
         return self._tx.lost_status()
 
-    def fits(self, task: Task) -> bool:
-        """Whether the peer takes messages of that size."""
-        return self._tx is None or self._tx.fits(task)
+    def refusal(self, task: Task) -> Status | None:
+        """Why the peer cannot have this task, by what its EHLO offers; None where it can."""
+        return self._tx.refusal(task) if self._tx is not None else None
+
+    @property
+    def has_dsn(self) -> bool:
+        """Whether the peer is told what the sender wants to hear (RFC 3461 §5.2.1)."""
+        return self._tx is not None and self._tx.has_dsn
 
     async def deliver(self, task: Task, following: Task | None) -> TxResult:
         """One transaction. Where `following` is given it must be the next one here, or the session must end."""
@@ -245,15 +290,17 @@ class Session:
 
 
 async def open_session(host: Host, parameters: SessionParameters, log: MailLog) -> Session | Status:
-    """A session that is READY, or why there is none. Opportunistic TLS that fails is tried again in clear, once."""
-    session = Session(host, parameters, log)
-    failure = await session.open()
-    if failure is not None and session.has_failed_handshake and parameters.tls == TLS_OPPORTUNISTIC:
-        p = parameters
-        in_clear = SessionParameters(p.helo, p.port, TLS_NONE, p.context, p.source, p.connect_timeout_s, p.timeouts)
-        session = Session(host, in_clear, log)
+    """A session that is READY, or why there is none: the failure of the last attempt."""
+    failure: Status | None = None
+    for attempt in parameters.attempts:
+        session = Session(host, attempt, parameters, log)
         failure = await session.open()
-    return session if failure is None else failure
+        if failure is None:
+            return session
+        if not session.may_try_otherwise:
+            break
+    assert failure is not None
+    return failure
 
 
 def _in_url(address: str) -> str:

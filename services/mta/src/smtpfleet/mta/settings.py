@@ -36,3 +36,6 @@ class MtaSettings(RoleSettings, frozen=True, kw_only=True):
     tls_ca_file: Annotated[
         str, Meta(description="Certificates that relays with verification must chain to; empty: the system's.")
     ] = ""
+    config_root: Annotated[
+        str, Meta(description="Folder that stands for / in paths of certificates and keys in smtpd.conf; empty: /.")
+    ] = ""

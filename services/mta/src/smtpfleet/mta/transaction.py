@@ -14,7 +14,7 @@ from smtpfleet.contracts.status import S451_LOCAL_ERROR, STATUS_TEXT_LIMIT, Stat
 from smtpfleet.mail.dots import stuff
 from smtpfleet.mta.client import CLOSED, TOO_MUCH_DATA, Extensions, PeerProtocol
 from smtpfleet.mta.reply import Reply
-from smtpfleet.mta.task import Task, mail_command, rcpt_commands
+from smtpfleet.mta.task import S553_NOT_ASCII, Task, mail_command, rcpt_commands
 from smtpfleet.runtime import killpoint
 from smtpfleet.runtime.bus import BusUnavailable
 
@@ -64,7 +64,10 @@ class _Answers:
 class Transactor:
     """The transactions of one connection, one after the other."""
 
-    def __init__(self, peer: PeerProtocol, extensions: Extensions, timeouts: Timeouts) -> None:
+    def __init__(
+        self, peer: PeerProtocol, extensions: Extensions, timeouts: Timeouts, *, is_lmtp: bool = False
+    ) -> None:
+        self._is_lmtp = is_lmtp
         self._peer = peer
         self._extensions = extensions
         self._timeouts = timeouts
@@ -84,10 +87,21 @@ class Transactor:
         """Whether the commands of a task are out whose content is not: only `send` or the end of the connection can follow."""
         return self._announced is not None
 
-    def fits(self, task: Task) -> bool:
-        """Whether the peer's SIZE allows the task (RFC 1870 §6.1)."""
+    @property
+    def has_dsn(self) -> bool:
+        """Whether the peer offers DSN."""
+        return self._extensions.has_dsn
+
+    def refusal(self, task: Task) -> Status | None:
+        """Why this peer cannot have the task: its SIZE (RFC 1870 §6.1), or no SMTPUTF8 (RFC 6531 §3.6)."""
         limit = self._extensions.size_bytes
-        return not limit or task.size_bytes <= limit
+        if limit and task.size_bytes > limit:
+            return S552_TOO_LARGE
+        return S553_NOT_ASCII if task.is_utf8 and not self._extensions.has_smtputf8 else None
+
+    def fits(self, task: Task) -> bool:
+        """Whether it can."""
+        return self.refusal(task) is None
 
     async def send(self, task: Task, following: Task | None) -> TxResult:
         """One transaction. `following` must be the next task sent here, if any is."""
@@ -112,8 +126,13 @@ class Transactor:
 
     def _commands(self, task: Task) -> list[bytes]:
         extensions = self._extensions
-        mail = mail_command(task, has_size=extensions.has_size, has_8bitmime=extensions.has_8bitmime)
-        return [mail, *rcpt_commands(task), _DATA]
+        mail = mail_command(
+            task,
+            has_size=extensions.has_size,
+            has_8bitmime=extensions.has_8bitmime,
+            has_dsn=extensions.has_dsn,
+        )
+        return [mail, *rcpt_commands(task, has_dsn=extensions.has_dsn), _DATA]
 
     async def _announce_at_once(self, task: Task) -> _Answers:
         count = len(task.envelopes) + 2
@@ -216,13 +235,19 @@ class Transactor:
     # content
 
     async def _send_lone_dot(self) -> None:
+        if self._is_lmtp:
+            # An LMTP server must not say 354 here and has no reply for the dot (RFC 2033 §4.2): nothing more can be said.
+            self._peer.abort("DATA accepted without a recipient")
+            return
         self._ask(_FINAL_DOT)
         self._watch_closing(await self._peer.collect(1, self._timeouts.eom_s))
 
     async def _send_content(self, task: Task, following: Task | None, statuses: list[Status | None]) -> TxResult:
         peer = self._peer
         dot = _FINAL_DOT
-        peer.expect(1)
+        # LMTP: one for each recipient that was taken (RFC 2033 §4.2).
+        final_count = statuses.count(None) if self._is_lmtp else 1
+        peer.expect(final_count)
         if task.chunks is not None:
             failure = await self._stream(task)
             if failure is not None:
@@ -238,16 +263,26 @@ class Transactor:
         peer.write(dot)
         # From here until the answer the peer may have the message without our knowing: dying now may deliver it twice.
         killpoint.reach("mta.dot.sent")
-        replies = await peer.collect(1, self._timeouts.eom_s)
+        replies = await peer.collect(final_count, self._timeouts.eom_s)
         self._watch_closing(replies)
-        if not replies:
-            return TxResult([status or self.lost_status() for status in statuses], is_dot_unanswered=not was_lost)
-        final = _verdict_of(replies[0])
-        if 300 <= replies[0].code < 400:
-            peer.abort(final.text)
-        is_accepted = _is_ok(replies[0])
+        if (misplaced := next((reply for reply in replies if 300 <= reply.code < 400), None)) is not None:
+            peer.abort(_unexpected(misplaced).text)
+        is_accepted = any(map(_is_ok, replies))
         self.accepted_count += is_accepted
-        return TxResult([status or final for status in statuses], is_accepted=is_accepted)
+        return TxResult(
+            self._with_finals(statuses, replies),
+            is_accepted=is_accepted,
+            is_dot_unanswered=len(replies) < final_count and not was_lost,
+        )
+
+    def _with_finals(self, statuses: list[Status | None], replies: list[Reply]) -> list[Status]:
+        """The statuses with the answers to the dot where there was none yet."""
+        finals = [_verdict_of(reply) for reply in replies]
+        if not self._is_lmtp:
+            final = finals[0] if finals else self.lost_status()
+            return [status or final for status in statuses]
+        left = iter(finals)
+        return [status or next(left, None) or self.lost_status() for status in statuses]
 
     async def _stream(self, task: Task) -> Status | None:
         """Sends a large message's chunks; None when all of it is out, else why not. The dot never follows a message that is not whole."""

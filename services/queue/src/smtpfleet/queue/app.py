@@ -1,5 +1,7 @@
 """Composition root of the queue role: store, cache and the objects that use them, handed to each other, bound to the bus."""
 
+import time
+
 from smtpfleet.contracts.configuration import Configuration
 from smtpfleet.queue.announcer import Announcer
 from smtpfleet.queue.bouncer import Bouncer
@@ -13,10 +15,16 @@ from smtpfleet.queue.results import Results
 from smtpfleet.queue.settings import QueueSettings
 from smtpfleet.queue.views import Views
 from smtpfleet.runtime.bus import subject_token
+from smtpfleet.runtime.forwards import Forwards
 from smtpfleet.runtime.layout import claim_layout
+from smtpfleet.runtime.questions import Questions
 from smtpfleet.runtime.role import Role
 from smtpfleet.runtime.settings import BadSettings
 from smtpfleet.runtime.store import Durability, Store
+from smtpfleet.runtime.table_client import TableClient
+
+BOUNCE_EXPAND_WITHIN_S = 3.0
+"""How long config and mda may take to say where a bounce goes; then it waits a minute. Chosen."""
 
 
 class QueueApp:
@@ -38,7 +46,12 @@ class QueueApp:
             shards=shards, bounce_delay_ms=settings.bounce_delay_ms, waitaof=waitaof,
         )  # fmt: skip
         loader = Loader(store, cache, loaded, self._results, replica=replica, shards=shards)
-        self._bouncer = Bouncer(store, role.snapshot, announcer, role.log, shards=shards, waitaof=waitaof)
+        self._table_client = TableClient(role.bus)
+        # One bounce after the other: a hung home must not hold up all of them for long.
+        questions = Questions(Forwards(role.bus, time.monotonic), self._table_client, within_s=BOUNCE_EXPAND_WITHIN_S)
+        self._bouncer = Bouncer(
+            store, role.snapshot, announcer, role.log, shards=shards, waitaof=waitaof, questions=questions
+        )
         self._handlers = Handlers(
             self._committer, Chunks(store, shards=shards), loader, self._results, Views(store, shards=shards)
         )
@@ -63,6 +76,7 @@ class QueueApp:
         await self._handlers.bind(self._role.bus)
 
     def _on_configuration(self, configuration: Configuration) -> None:
+        self._table_client.forget()
         self._results.warn_after(configuration.bounce_warn_s)
 
     async def drain(self) -> None:

@@ -11,18 +11,22 @@ import secrets
 
 from smtpfleet.contracts import ids, keys, subjects
 from smtpfleet.contracts.commands import CommitMessage
-from smtpfleet.contracts.envelope import Envelope, EnvelopeFlag, LocalDispatcher
+from smtpfleet.contracts.envelope import DsnNotify, Envelope, EnvelopeFlag, LocalDispatcher
 from smtpfleet.contracts.status import Status, StatusClass, status_from_reply
 from smtpfleet.mail.dsn import BounceRecipient, build_bounce
-from smtpfleet.mail.expand import Expansion, expand_rcpt
+from smtpfleet.mail.expand import Expander, Expansion, expand_rcpt
+from smtpfleet.mail.rcpt_parameters import decode_orcpt
 from smtpfleet.mail.received import date_text, received_header
 from smtpfleet.mail.ruleset import LOCAL_PEER, SessionFacts
+from smtpfleet.mail.xtext import decode_xtext
 from smtpfleet.queue.announcer import Announcer
 from smtpfleet.queue.committer import commit_arguments
+from smtpfleet.queue.notify import DELIVERED, RELAYED
 from smtpfleet.queue.records import Meta, read_records
 from smtpfleet.queue.scripts import BOUNCE
 from smtpfleet.runtime import killpoint, metrics
 from smtpfleet.runtime.maillog import MailLog
+from smtpfleet.runtime.questions import Questions
 from smtpfleet.runtime.snapshot import SnapshotFollower
 from smtpfleet.runtime.store import Store, StoreFull, StoreUnavailable, Value
 
@@ -52,7 +56,10 @@ class Bouncer:
         *,
         shards: int,
         waitaof: bool,
+        questions: Questions | None = None,
     ) -> None:
+        """questions: None asks neither config nor mda: then nobody has a `.forward`."""
+        self._questions = questions
         self._store = store
         self._snapshot = snapshot
         self._announcer = announcer
@@ -79,7 +86,7 @@ class Bouncer:
         )
         for msgid in [member.decode() for member in due]:
             members: dict[bytes, bytes] = await self._store.call("HGETALL", f"{tag}bounce:{msgid}")
-            for kind in ("failed", "delayed"):
+            for kind in ("failed", "delayed", DELIVERED, RELAYED):
                 numbers = [number.decode() for number, of_kind in members.items() if of_kind.decode() == kind]
                 if numbers:
                     await self._write(shard, msgid, kind, numbers)
@@ -98,7 +105,7 @@ class Bouncer:
             others = {e.evpid[ids.MSGID_LENGTH :] for e in envelopes if e.sender != envelopes[0].sender}
             numbers = [number for number in numbers if number not in others]
             envelopes = [e for e in envelopes if e.sender == envelopes[0].sender]
-            expansion = self._expand(envelopes[0])
+            expansion = await self._expand(envelopes[0])
             if expansion.refusal is not None and expansion.refusal.status_class is StatusClass.TEMPORARY:
                 self._log.warning("bounce waits", msgid=msgid, stat=expansion.refusal.line, detail=expansion.detail)
                 await self._store.call("ZADD", f"{keys.tag(shard)}bounces", "XX", now_ms + LATER_MS, msgid)
@@ -119,14 +126,17 @@ class Bouncer:
                 self._log.fact(
                     envelope.evpid, "queue bounced", kind=kind, bounce=message.msgid, to=f"<{envelope.sender}>"
                 )
-                self._announcer.event(subjects.EVENT_ENVELOPE_BOUNCED, envelope, _status_of(envelope), now_ms)
+                if kind not in (DELIVERED, RELAYED):
+                    self._announcer.event(subjects.EVENT_ENVELOPE_BOUNCED, envelope, _status_of(envelope), now_ms)
             self._announcer.queued(message.envelopes, now_ms)
 
-    def _expand(self, envelope: Envelope) -> Expansion:
+    async def _expand(self, envelope: Envelope) -> Expansion:
         """Where the ruleset sends mail for the envelope's sender."""
         configuration = self._snapshot.current
         facts = SessionFacts(tag="", peer=LOCAL_PEER, is_local=True, sender="", helo=configuration.hostname)
-        return expand_rcpt(configuration, self._snapshot.tables, facts, envelope.sender)
+        if self._questions is None:
+            return expand_rcpt(configuration, self._snapshot.tables, facts, envelope.sender)
+        return await self._questions.finish(Expander(configuration, self._snapshot.tables).open(facts, envelope.sender))
 
     async def _compose(
         self, shard: int, kind: str, meta: Meta, envelopes: list[Envelope], expansion: Expansion, now_ms: int
@@ -162,10 +172,11 @@ def _content(kind: str, meta: Meta, envelopes: list[Envelope], original: bytes, 
         created_text=date_text(first.created_at_ms / 1000),
         recipients=[_recipient(envelope) for envelope in envelopes],
         original=original,
-        return_full=first.dsn_ret == "FULL" and meta.chunk_count == 1,
+        # RFC 3461 §4.3: RET is about failure; all other reports return the header.
+        return_full=kind == "failed" and first.dsn_ret == "FULL" and meta.chunk_count == 1,
         date_text=date,
         boundary=f"{msgid}.{secrets.token_hex(8)}",
-        envid=first.dsn_envid,
+        envid=decode_xtext(first.dsn_envid) or "",
         delayed_s=max(0, (first.last_bounce_at_ms - first.created_at_ms) // 1000),
         kept_s=first.expire_s,
     )
@@ -180,7 +191,7 @@ def _recipient(envelope: Envelope) -> BounceRecipient:
     return BounceRecipient(
         dest=envelope.rcpt if isinstance(envelope.dispatcher, LocalDispatcher) else envelope.dest,
         status=_status_of(envelope),
-        orcpt=envelope.dsn_orcpt,
+        orcpt=decode_orcpt(envelope.dsn_orcpt) or "",
         remote=envelope.remote,
         last_try_text=date_text(envelope.last_try_at_ms / 1000) if envelope.last_try_at_ms else "",
         retry_until_text=date_text(envelope.expires_at_ms / 1000),
@@ -209,6 +220,7 @@ def _bounce_envelopes(msgid: str, of: Envelope, expansion: Expansion, hostname: 
             created_at_ms=now_ms,
             expire_s=BOUNCE_EXPIRE_S,
             flags=EnvelopeFlag.BOUNCE | EnvelopeFlag.INTERNAL,
+            dsn_notify=DsnNotify.NEVER,  # RFC 3461 §6.1: nobody reports on a report
         )
         for number, destination in enumerate(expansion.destinations, 1)
     ]

@@ -1,7 +1,7 @@
 """Outcomes applied: the judgement what becomes of an envelope, and the script that makes it so under the lease's fence.
 
 delivered → gone. tempfail → next attempt, or expired. permfail, loop, expired → a bounce, unless there is nobody to tell (null sender):
-then gone, and said in the log. Judgement is pure (`judge`); what is reported at the same time is applied by one script call. OpenSMTPD: queue.c, IMSG_*_DELIVERY_*.
+then gone, and said in the log. NOTIFY (RFC 3461) may ask for less or for a report of success. Judgement is pure (`judge`); what is reported at the same time is applied by one script call. OpenSMTPD: queue.c, IMSG_*_DELIVERY_*.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from smtpfleet.queue.announcer import Announcer
 from smtpfleet.queue.cache import EnvelopeCache
 from smtpfleet.queue.groupcommit import GroupCommit
 from smtpfleet.queue.loaded import Loaded
+from smtpfleet.queue.notify import success_kind, wants_delay, wants_failure
 from smtpfleet.queue.records import Unreadable, read_records
 from smtpfleet.queue.scripts import RESULT
 from smtpfleet.runtime import killpoint, metrics
@@ -176,7 +177,8 @@ class Results:
         if judgement.action == "gone":
             self._cache.drop(ids.msgid_of(envelope.evpid))
             if judgement.event is not subjects.EVENT_ENVELOPE_DELIVERED:
-                why = "double-bounce" if envelope.flags & EnvelopeFlag.BOUNCE else "no-return-path"
+                why = "not-wanted" if envelope.sender else "no-return-path"
+                why = "double-bounce" if envelope.flags & EnvelopeFlag.BOUNCE else why
                 self._log.fact(
                     envelope.evpid, "queue dropped", reason=why, to=f"<{envelope.dest}>", stat=judgement.status.line
                 )
@@ -187,7 +189,7 @@ def judge(envelope: Envelope, outcome: Outcome, now_ms: int, bounce_warn_s: tupl
     """What becomes of an envelope after this outcome at `now_ms` on the store's clock."""
     match outcome.kind:
         case OutcomeKind.DELIVERED:
-            return Judgement("gone", b"", 0, subjects.EVENT_ENVELOPE_DELIVERED, outcome.status)
+            return _delivered(envelope, outcome, now_ms)
         case OutcomeKind.TEMPFAIL:
             return _deferred(envelope, outcome, now_ms, bounce_warn_s)
         case OutcomeKind.PERMFAIL:
@@ -200,13 +202,22 @@ def _gone(status: Status) -> Judgement:
     return Judgement("gone", b"", 0, subjects.EVENT_ENVELOPE_REMOVED, status)
 
 
+def _delivered(envelope: Envelope, outcome: Outcome, now_ms: int) -> Judgement:
+    # Nearly every envelope: nobody asked to hear of success.
+    kind = success_kind(envelope, is_passed_on=outcome.is_dsn_passed_on) if envelope.dsn_notify else ""
+    if not kind:
+        return Judgement("gone", b"", 0, subjects.EVENT_ENVELOPE_DELIVERED, outcome.status)
+    changed = structs.replace(envelope, last_try_at_ms=now_ms, error_line=outcome.status.line, remote=outcome.remote)
+    return Judgement(kind, wire.encode(changed), 0, subjects.EVENT_ENVELOPE_DELIVERED, outcome.status)
+
+
 def _deferred(envelope: Envelope, outcome: Outcome, now_ms: int, bounce_warn_s: tuple[int, ...]) -> Judgement:
     retry = envelope.retry + 1
     due_at_ms = next_try_at_ms(
         agent=agent_of(envelope.dispatcher), created_at_ms=envelope.created_at_ms, retry=retry, now_ms=now_ms
     )
     delay_s = None
-    if envelope.sender:
+    if wants_delay(envelope):
         delay_s = warn_due(
             created_at_ms=envelope.created_at_ms,
             next_try_at_ms=due_at_ms,
@@ -228,7 +239,7 @@ def _deferred(envelope: Envelope, outcome: Outcome, now_ms: int, bounce_warn_s: 
 
 
 def _failed(envelope: Envelope, status: Status, remote: str, now_ms: int, event: Subject) -> Judgement:
-    if not envelope.sender:
+    if not wants_failure(envelope):
         return Judgement("gone", b"", 0, event, status)
     # The bounce of an expired envelope tells what kept failing, with the code for expiry.
     if event is subjects.EVENT_ENVELOPE_EXPIRED and envelope.error_line:

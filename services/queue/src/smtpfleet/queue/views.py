@@ -78,7 +78,7 @@ class Views:
         )
         if reason is not None:
             return EnvelopeView(evpid, EnvelopeState.QUARANTINED, 0, reason.decode(errors="replace"), found)
-        if kind == b"failed":
+        if kind not in (None, b"delayed"):
             return EnvelopeView(evpid, EnvelopeState.BOUNCING, 0, "", found)
         if due is not None:
             return EnvelopeView(evpid, EnvelopeState.PENDING, int(float(due)), "", found)

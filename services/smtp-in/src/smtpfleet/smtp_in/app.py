@@ -10,13 +10,25 @@ import time
 from smtpfleet.contracts.configuration import Configuration
 from smtpfleet.contracts.subjects import EVENT_MESSAGE_ACCEPTED
 from smtpfleet.runtime import metrics
+from smtpfleet.runtime.forwards import Forwards
+from smtpfleet.runtime.questions import Questions
+from smtpfleet.runtime.resolver import BadNameservers, Resolver
 from smtpfleet.runtime.role import Role
+from smtpfleet.runtime.settings import BadSettings
+from smtpfleet.runtime.table_client import TableClient
+from smtpfleet.smtp_in.callers import CallerLimits, Callers
 from smtpfleet.smtp_in.committer import Committer
+from smtpfleet.smtp_in.connections import Server
+from smtpfleet.smtp_in.credentials import Authenticator, BusCredentials
+from smtpfleet.smtp_in.failures import LocalFailures
 from smtpfleet.smtp_in.gate import Gate
+from smtpfleet.smtp_in.inquiries import Inquiries
 from smtpfleet.smtp_in.journal import FactLog
 from smtpfleet.smtp_in.listener import Listeners
-from smtpfleet.smtp_in.server import Connection, Server
+from smtpfleet.smtp_in.server import Connection
 from smtpfleet.smtp_in.settings import SmtpInSettings
+from smtpfleet.smtp_in.tls import TlsContexts
+from smtpfleet.smtp_in.welcome import LOOKUP_WITHIN_S, Welcome
 
 LISTEN_AGAIN_S = 2.0
 """How often an address that could not be bound is tried again; chosen."""
@@ -38,14 +50,34 @@ class SmtpIn:
             role.log, lambda accepted: role.bus.publish(EVENT_MESSAGE_ACCEPTED, accepted), time.time
         )
         self._committer = Committer(role.bus, self._gate, role.spawn, self._journal.publish_accepted)
+        self._authenticator = Authenticator(
+            BusCredentials(role.bus),
+            LocalFailures(asyncio.get_running_loop().time),
+            role.spawn,
+            role.log,
+            threads=settings.auth_threads,
+        )
+        self._table_client = TableClient(role.bus)
+        forwards = Forwards(role.bus, time.monotonic)
         self.server = Server(
             committer=self._committer,
             gate=self._gate,
             journal=self._journal,
             max_sessions=settings.max_sessions,
             content_memory_bytes=settings.content_memory_bytes,
+            callers=Callers(_caller_limits(settings), asyncio.get_running_loop().time),
+            welcome=_welcome(role, settings),
+            authenticator=self._authenticator,
+            inquiries=Inquiries(Questions(forwards, self._table_client), role.spawn),
         )
-        self.listeners = Listeners(role.log, lambda entrance: Connection(self.server, entrance))
+        self._tls = TlsContexts(role.log, settings.config_root)
+        self.listeners = Listeners(
+            role.log,
+            lambda entrance, arrived: Connection(self.server, entrance, arrived),
+            self._tls,
+            settings.submission_socket,
+            self._journal.note_turned_back,
+        )
         self._following: asyncio.Task[None] | None = None
         self._has_changed = asyncio.Event()
         self._has_listened = asyncio.Event()
@@ -59,9 +91,11 @@ class SmtpIn:
         role.snapshot.on_change(self._on_snapshot)
         self._following = role.spawn(self._follow_snapshots(), name="listeners")
         role.spawn(self.server.sweep(), name="sweep")
+        role.spawn(self._tls.watch(), name="certificates")
         await self._has_listened.wait()
 
     def _on_snapshot(self, configuration: Configuration) -> None:
+        self._table_client.forget()
         self._has_changed.set()
 
     async def _follow_snapshots(self) -> None:
@@ -87,4 +121,29 @@ class SmtpIn:
         except TimeoutError:
             self._role.log.warning("sessions cut off at drain", sessions=len(self.server.connections))
             self.server.abort()
+        self._authenticator.close()
         await self._committer.settle()
+
+
+def _caller_limits(settings: SmtpInSettings) -> CallerLimits:
+    return CallerLimits(
+        connections=settings.address_connections,
+        connections_per_minute=settings.address_connections_per_minute,
+        rcpts_per_minute=settings.address_rcpts_per_minute,
+        failures=settings.address_failures,
+        network_factor=settings.network_factor,
+    )
+
+
+def _welcome(role: Role, settings: SmtpInSettings) -> Welcome | None:
+    """Looks up names unless the operator does not want it or the system has no DNS at all, which is said in the log."""
+    if not settings.rdns:
+        return None
+    nameservers = tuple(text.strip() for text in settings.nameservers.split(",") if text.strip())
+    try:
+        return Welcome(Resolver(nameservers, timeout_s=LOOKUP_WITHIN_S), role.spawn)
+    except BadNameservers as error:
+        if nameservers:
+            raise BadSettings(f"SMTPFLEET_NAMESERVERS: {error}") from None
+        role.log.warning("names of peers are not looked up", reason=str(error))
+        return None

@@ -17,13 +17,16 @@ _LINE = re.compile(rb"([A-Za-z]*)[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)\r\n")
 
 
 class Command(StrEnum):
-    """Verbs the machine's table knows; UNKNOWN is every other one. STARTTLS and AUTH join with the issues that bring them."""
+    """Verbs the machine's table knows; UNKNOWN is every other one."""
 
     HELO = "HELO"
     EHLO = "EHLO"
     MAIL = "MAIL"
     RCPT = "RCPT"
     DATA = "DATA"
+    BDAT = "BDAT"
+    STARTTLS = "STARTTLS"
+    AUTH = "AUTH"
     RSET = "RSET"
     NOOP = "NOOP"
     QUIT = "QUIT"

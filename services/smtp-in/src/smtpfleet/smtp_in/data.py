@@ -6,13 +6,15 @@ never taken for commands. Pure; called by session. OpenSMTPD: smtp_session.c smt
 """
 
 from smtpfleet.contracts.status import Status
-from smtpfleet.mail.dots import LINE_LIMIT_BYTES, content_fault, unstuff
+from smtpfleet.mail.dots import BARE_LF, LINE_LIMIT_BYTES, content_fault, mend_line_ends, unstuff
 from smtpfleet.smtp_in.reply import S554_TOO_BIG, refuse_content
 
 BLOCK_BYTES = 64 * 1024
 """Complete lines are checked and moved on once this much is undecided; chosen: larger than most messages, small per session."""
 
 _LINE_END = b"\r\n"
+_NO_LINE_END = b"\n\n"
+"""Stands where undecided bytes follow a bare LF, so that no dot behind it is at the beginning of a line."""
 _DOT_LINE = b"\r\n."
 _END_OF_DATA = b"\r\n.\r\n"
 
@@ -28,6 +30,7 @@ class DataReader:
         "_blocks",
         "_has_dot_lines",
         "_limit_bytes",
+        "_mends",
         "_passed_bytes",
         "_undecided",
         "held_bytes",
@@ -35,8 +38,10 @@ class DataReader:
         "refusal",
     )
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, *, mends_line_ends: bool = False) -> None:
+        """mends_line_ends: a bare LF becomes CRLF; else the message is refused for it."""
         self._limit_bytes = limit_bytes
+        self._mends = mends_line_ends
         self._undecided = _LINE_END
         self._passed_bytes = 0
         self._blocks: list[bytes] = []
@@ -64,7 +69,7 @@ class DataReader:
         # The limit counts raw bytes with their stuffed dots, as OpenSMTPD 7.8 does.
         if self._passed_bytes + at > self._limit_bytes:
             self._refuse(S554_TOO_BIG)
-        self._keep(raw[2 : at + 2])
+        self._keep(raw[2 : at + 2], is_at_line_start=raw.startswith(_LINE_END))
         return at + len(_END_OF_DATA) - before
 
     def _pass_lines(self) -> None:
@@ -78,22 +83,29 @@ class DataReader:
             return
         at = raw.rfind(_LINE_END)
         if at > 0:
-            self._keep(raw[2 : at + 2])
+            self._keep(raw[2 : at + 2], is_at_line_start=raw.startswith(_LINE_END))
             self._passed_bytes += at
             self._undecided = raw[at:]
-        if len(self._undecided) - 2 > LINE_LIMIT_BYTES:
+        elif self._mends and (at := raw.rfind(b"\n", 2)) > 0:
+            self._keep(raw[2 : at + 1], is_at_line_start=raw.startswith(_LINE_END))
+            self._passed_bytes += at - 1
+            self._undecided = _NO_LINE_END + raw[at + 1 :]
+        if len(self._undecided) - 2 > LINE_LIMIT_BYTES + 1:  # the CR of its end may be there
             self._refuse(refuse_content("line too long"))
 
-    def _keep(self, block: bytes) -> None:
+    def _keep(self, block: bytes, *, is_at_line_start: bool = True) -> None:
         """Complete lines become content, unless something is wrong with them."""
         if self.refusal is not None:
             return
         fault = content_fault(block)
+        if self._has_dot_lines and block:
+            block = unstuff(block, is_at_line_start=is_at_line_start)
+        if fault == BARE_LF and self._mends:
+            block = mend_line_ends(block)
+            fault = content_fault(block)
         if fault is not None:
             self._refuse(refuse_content(fault))
         elif block:
-            if self._has_dot_lines:
-                block = unstuff(block)
             self._blocks.append(block)
             self.held_bytes += len(block)
 
@@ -111,6 +123,11 @@ class DataReader:
     def memory_bytes(self) -> int:
         """What this message costs us now."""
         return self.held_bytes + len(self._undecided)
+
+    def replace(self, content: bytes) -> None:
+        """`content` instead of what is held."""
+        self._blocks = [content]
+        self.held_bytes = len(content)
 
     def prepend(self, header: bytes) -> None:
         """Puts `header` in front of what is held."""

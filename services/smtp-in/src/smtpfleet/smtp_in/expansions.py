@@ -1,43 +1,72 @@
 """Remembers what a recipient expands to under one snapshot, so that a popular one is walked once and not for every message.
 
-Pure memory in front of mail.expand: the key is everything the walk may depend on, worked out from the rules, and only what the snapshot
-alone decides is kept. Refusals are not, so guessing addresses fills nothing. One per listener and snapshot, made by entrance; asked by
-session at RCPT.
+Pure memory in front of mail.expand: the key is everything the walk may depend on, worked out from the rules. What the snapshot alone
+decides is kept, what a `.forward` had a say in only as long as that counts, what was asked of config not at all. Refusals are not kept,
+so guessing addresses fills nothing. What cannot be decided here and now is handed back open. One per listener and snapshot, made by
+entrance; asked by session at RCPT.
 """
 
+import math
+import time
+from collections.abc import Callable, Hashable
+
+from msgspec import Struct
+
+from smtpfleet.contracts.commands import ForwardQuery
 from smtpfleet.contracts.configuration import GETPWNAM, Configuration, ExpandAction, LocalAction, RelayAction
-from smtpfleet.mail.expand import Destination, Expansion, expand_rcpt
+from smtpfleet.mail.expand import NO_FORWARD, Destination, Expander, Expansion, OpenExpansion, Question
 from smtpfleet.mail.ruleset import SessionFacts
 from smtpfleet.mail.tables import TableError, Tables
+from smtpfleet.runtime.forwards import Forwards
 
 REMEMBERED_LIMIT = 10_000
 """Recipients remembered, about half a KiB each; when full, all are forgotten. Chosen."""
+_CLASSED = frozenset({"source", "sender", "recipient", "destination", "tag"})
+"""Conditions that the key accounts for one by one; a rule with any other brings the whole session into it."""
 
 SourceClass = tuple[bool, ...] | None
 """What the rules can tell about a peer: which of their source tables it is in; None where they cannot be asked."""
+
+
+class Unresolved(Struct, frozen=True):
+    """An expansion that has to wait: `question` is to be asked of config or mda."""
+
+    opened: OpenExpansion
+    question: Question
 
 
 class Expansions:
     """Expansions under one snapshot; a listener's tag does not change within it."""
 
     def __init__(
-        self, configuration: Configuration, tables: Tables, *, remembered_limit: int = REMEMBERED_LIMIT
+        self,
+        configuration: Configuration,
+        tables: Tables,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        remembered_limit: int = REMEMBERED_LIMIT,
     ) -> None:
-        self._configuration = configuration
         self._remembered_limit = remembered_limit
         self._tables = tables
+        self._clock = clock
+        self._expander = Expander(configuration, tables)
         conditions = [condition for rule in configuration.rules for condition in rule.conditions]
         actions = [rule.action for rule in configuration.rules]
-        self._sources = sorted({condition.value for condition in conditions if condition.subject == "source"})
+        self._sources = sorted({each.value for each in conditions if each.subject == "source" and each.kind == "table"})
         self._reads_sender = any(condition.subject == "sender" for condition in conditions) or any(
             isinstance(action, RelayAction) and action.mail_from for action in actions
         )
-        system = {GETPWNAM} | {name for name, table in configuration.tables.items() if table.backend == "getpwnam"}
-        # Accounts of the system come and go without a new snapshot.
-        self._may_remember = not any(
-            isinstance(action, LocalAction | ExpandAction) and action.userbase in system for action in actions
+        self._reads_session = any(
+            each.subject not in _CLASSED or (each.subject == "source" and each.kind != "table") for each in conditions
         )
-        self._remembered: dict[tuple[SourceClass, str, str], tuple[Destination, ...]] = {}
+        system = {GETPWNAM} | {name for name, table in configuration.tables.items() if table.backend == "getpwnam"}
+        # Accounts of the system come and go without a new snapshot, and relays used in turn are another every time.
+        self._may_remember = not any(
+            (isinstance(action, LocalAction | ExpandAction) and action.userbase in system)
+            or (isinstance(action, RelayAction) and action.hosts)
+            for action in actions
+        )
+        self._remembered: dict[Hashable, tuple[tuple[Destination, ...], float]] = {}
 
     def source_class(self, peer: str, *, is_local: bool) -> SourceClass:
         """Peers of one class are the same to every rule. Asked once per session."""
@@ -48,18 +77,36 @@ class Expansions:
         except TableError:
             return None
 
-    def expand(self, facts: SessionFacts, source: SourceClass, rcpt: str) -> Expansion:
-        """As mail.expand.expand_rcpt."""
-        key = (source, facts.sender if self._reads_sender else "", rcpt)
+    def expand(
+        self, facts: SessionFacts, source: SourceClass, rcpt: str, forwards: Forwards | None = None
+    ) -> Expansion | Unresolved:
+        """The expansion, or how far it came. source: of this session, by source_class. forwards: None where there is no mda to ask:
+        then nobody has a `.forward`."""
+        reads_sender = self._reads_sender
+        key: Hashable = (facts, rcpt) if self._reads_session else (source, facts.sender if reads_sender else "", rcpt)
         known = self._remembered.get(key)
-        if known is not None:
-            return Expansion(_as_sent_by(known, facts.sender, reads_sender=self._reads_sender), None)
-        expansion = expand_rcpt(self._configuration, self._tables, facts, rcpt)
-        if expansion.refusal is None and source is not None:
+        if known is not None and (known[1] == math.inf or self._clock() < known[1]):
+            return Expansion(_as_sent_by(known[0], facts.sender, reads_sender=reads_sender), None)
+        good_until = math.inf
+        opened = self._expander.open(facts, rcpt)
+        outcome = opened.proceed()
+        while not isinstance(outcome, Expansion):
+            if not isinstance(outcome, ForwardQuery):
+                return Unresolved(opened, outcome)
+            if forwards is None:
+                opened.learn(outcome, NO_FORWARD)
+            else:
+                forward = forwards.known(outcome)
+                if forward is None:
+                    return Unresolved(opened, outcome)
+                good_until = min(good_until, forward.fresh_until)
+                opened.learn(outcome, forward.reply)
+            outcome = opened.proceed()
+        if outcome.refusal is None and source is not None:
             if len(self._remembered) >= self._remembered_limit:
                 self._remembered.clear()
-            self._remembered[key] = expansion.destinations
-        return expansion
+            self._remembered[key] = (outcome.destinations, good_until)
+        return outcome
 
 
 def _as_sent_by(known: tuple[Destination, ...], sender: str, *, reads_sender: bool) -> tuple[Destination, ...]:

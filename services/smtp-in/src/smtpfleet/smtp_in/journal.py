@@ -50,6 +50,22 @@ class FactLog:
             fields["detail"] = detail
         self._log.fact(session_id, "smtp failed-command", **fields)
 
+    def note_tls(self, session_id: str, text: str) -> None:
+        """The session is encrypted."""
+        self._log.line(f"{session_id} smtp tls ciphers={quote(text)}")
+
+    def note_tls_failed(self, session_id: str, peer: str, reason: str) -> None:
+        """The handshake of a STARTTLS came to nothing."""
+        self._log.fact(session_id, "smtp tls-failed", address=peer, reason=reason)
+
+    def note_turned_back(self, peer: str, reason: str) -> None:
+        """A connection did not become a session."""
+        self._log.fact("-", "smtp turned-back", address=peer, reason=reason)
+
+    def note_authentication(self, session_id: str, peer: str, user: str, mechanism: str, result: str) -> None:
+        """Somebody tried to authenticate; result: ok | failed | temporary | banned."""
+        self._log.fact(session_id, "smtp authentication", user=user, address=peer, mechanism=mechanism, result=result)
+
     def note_refused_message(self, session_id: str, msgid: str, status: Status) -> None:
         """A message was refused after its content."""
         _refused.labels(str(status.code)).inc()
@@ -59,14 +75,24 @@ class FactLog:
         """250 goes out for this transaction."""
         msgid, line = tx.msgid, self._log.line
         rcpt_count = len(tx.rcpts)
-        line(f"{session_id} smtp message msgid={msgid} size={tx.size_bytes} nrcpt={rcpt_count} proto={origin.protocol}")
+        user = f" user={quote(origin.user)}" if origin.user else ""
+        line(
+            f"{session_id} smtp message msgid={msgid} size={tx.size_bytes} nrcpt={rcpt_count} proto={origin.protocol}{user}"
+        )
         sender = f"from={quote(f'<{tx.sender}>')}"
         for number, (_, destination) in enumerate(tx.destinations, 1):
             to = quote(f"<{destination.dest}>")
             line(f"{session_id} smtp envelope evpid={evpid_of(msgid, number)} {sender} to={to}")
         self._accepted.append(
             MessageAccepted(
-                msgid, session_id, tx.sender, rcpt_count, tx.size_bytes, origin.peer, int(self._now_s() * 1000)
+                msgid,
+                session_id,
+                tx.sender,
+                rcpt_count,
+                tx.size_bytes,
+                origin.peer,
+                int(self._now_s() * 1000),
+                origin.user,
             )
         )
 

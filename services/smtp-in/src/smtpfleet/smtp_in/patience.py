@@ -1,21 +1,17 @@
 """How much futility a session may show before we close: failed commands in a row, idle commands, rejected recipients.
 
-Counts only; session says what happened and ends the conversation when told to. OpenSMTPD 5.4.1 closes after 4 commands without progress,
-which a peer that pipelines exceeds in good faith; what replaces it is stated with each number (docs/parity.md).
+Counts only; session says what happened and ends the conversation when told to. How much is too much is the configuration's (`limit session`);
+idle are also second greetings and chunks too small to lead anywhere (bdat.SMALL_CHUNK_BYTES). OpenSMTPD 5.4.1 closes after 4 commands
+without progress, which a peer that pipelines exceeds in good faith (docs/parity.md).
 """
 
+from smtpfleet.contracts.configuration import Limits
 from smtpfleet.contracts.status import Status
 from smtpfleet.smtp_in.command import Command
 from smtpfleet.smtp_in.reply import S421_TOO_MANY_FAILURES, S421_TOO_MANY_IDLE_COMMANDS
 
-FAILED_COMMANDS_LIMIT = 10
-"""Failed commands in a row; chosen, OpenSMTPD 5.4.1 allows 4."""
-IDLE_COMMANDS_LIMIT = 100
-"""NOOP, RSET, HELP, VRFY and EXPN between two messages; Postfix smtpd_junk_command_limit."""
-REJECTED_RCPTS_LIMIT = 50
-"""Recipients rejected for good in a session; OpenSMTPD 5.4.1."""
-
 _IDLE_COMMANDS = frozenset({Command.NOOP, Command.RSET, Command.HELP, Command.VRFY, Command.EXPN})
+_FOLLOWING_MAIL = frozenset({Command.RCPT, Command.DATA, Command.BDAT})
 
 _SYNTAX_CODES = frozenset({500, 501, 555})
 
@@ -23,9 +19,10 @@ _SYNTAX_CODES = frozenset({500, 501, 555})
 class Patience:
     """The counts of one session."""
 
-    __slots__ = ("_failed_count", "_idle_count", "_is_mail_refused", "_rejected_count")
+    __slots__ = ("_failed_count", "_idle_count", "_is_mail_refused", "_limits", "_rejected_count")
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._failed_count = 0
         self._idle_count = 0
         self._rejected_count = 0
@@ -34,12 +31,17 @@ class Patience:
     def note_ok(self, command: Command) -> Status | None:
         """A command was obeyed. Returns what to close with, or None."""
         if command in _IDLE_COMMANDS:
-            self._idle_count += 1
-            return S421_TOO_MANY_IDLE_COMMANDS if self._idle_count > IDLE_COMMANDS_LIMIT else None
+            return self.note_idle()
         self._failed_count = 0
         if command is Command.MAIL:
             self._is_mail_refused = False
         return None
+
+    def note_idle(self) -> Status | None:
+        """Something was done that leads nowhere. Returns what to close with, or None."""
+        self._idle_count += 1
+        limit = self._limits.max_idle_commands
+        return S421_TOO_MANY_IDLE_COMMANDS if limit and self._idle_count > limit else None
 
     def note_failed(self, command: Command, status: Status, *, is_in_transaction: bool) -> Status | None:
         """A command was refused. Returns what to close with, or None.
@@ -49,17 +51,18 @@ class Patience:
         """
         if command is Command.MAIL:
             self._is_mail_refused = True
-        elif command is Command.RCPT or command is Command.DATA:
+        elif command in _FOLLOWING_MAIL:
             is_syntax = status.code in _SYNTAX_CODES
             if self._is_mail_refused or (is_in_transaction and not is_syntax):
                 return None
         self._failed_count += 1
-        return S421_TOO_MANY_FAILURES if self._failed_count >= FAILED_COMMANDS_LIMIT else None
+        limit = self._limits.max_failed_commands
+        return S421_TOO_MANY_FAILURES if limit and self._failed_count >= limit else None
 
     def note_rejected_rcpt(self) -> bool:
         """A recipient was rejected for good. Returns whether that was one too many."""
         self._rejected_count += 1
-        return self._rejected_count >= REJECTED_RCPTS_LIMIT
+        return 0 < self._limits.max_rejected_rcpts <= self._rejected_count
 
     def note_message(self) -> None:
         """A message was accepted: all is forgiven, rejected recipients aside."""

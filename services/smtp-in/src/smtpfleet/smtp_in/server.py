@@ -3,102 +3,51 @@
 Connection is aiosmtpd's SMTP protocol with its life cycle kept and its inside replaced: no stream reader and no task per connection, no
 inspection of methods per connection, no log call per line. All that has arrived is consumed at once and all replies to it leave in one
 write (RFC 2920). Verbs are dispatched by aiosmtpd's naming, smtp_VERB, collected once for the class; what a verb does is decided by the
-session's table. Server holds what connections share. Called by the event loop; built by app. OpenSMTPD: smtp.c, the I/O of smtp_session.c.
+session's table. What connections share is in connections. Called by the event loop; made by app. OpenSMTPD: the I/O of smtp_session.c.
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import cast
 
 from aiosmtpd.smtp import SMTP
 
-from smtpfleet.contracts.commands import AppendContent, CommitMessage, CommitVerdict
-from smtpfleet.contracts.status import S421_SHUTTING_DOWN
+from smtpfleet.contracts.commands import AppendContent, CommitMessage, CommitVerdict, DropContent
+from smtpfleet.contracts.status import S421_SHUTTING_DOWN, Status
+from smtpfleet.mail.expand import Expansion
 from smtpfleet.mail.received import UNKNOWN_HOST
+from smtpfleet.smtp_in.arrival import Arrived
 from smtpfleet.smtp_in.command import COMMAND_LINE_LIMIT_BYTES, Command, parse_line
-from smtpfleet.smtp_in.committer import Committer
-from smtpfleet.smtp_in.entrance import Entrance, Surroundings
-from smtpfleet.smtp_in.gate import Gate
-from smtpfleet.smtp_in.journal import FactLog
-from smtpfleet.smtp_in.memory import ContentMemory
+from smtpfleet.smtp_in.connections import SWEEP_EVERY_S, Server
+from smtpfleet.smtp_in.entrance import Entrance
+from smtpfleet.smtp_in.expansions import Unresolved
+from smtpfleet.smtp_in.gate import Trouble
 from smtpfleet.smtp_in.reply import S421_TOO_MANY_SESSIONS, S500_LINE_TOO_LONG, encode_reply
 from smtpfleet.smtp_in.session import Session
-from smtpfleet.smtp_in.state import COMMAND_STATES, HELD_STATES, State
+from smtpfleet.smtp_in.shell_access import AccessShell, find_long_auth
+from smtpfleet.smtp_in.state import CHUNK_STATES, COMMAND_STATES, HELD_STATES, State
 
-SESSION_TIMEOUT_S = 300
-"""OpenSMTPD SMTPD_SESSION_TIMEOUT; RFC 5321 §4.5.3.2.7."""
-SWEEP_EVERY_S = 5
-"""How often quiet sessions are looked for; one timer for all of them. Chosen."""
 PROGRESS_BYTES = 1024
-"""Content that must come within SESSION_TIMEOUT_S to count as progress, so that a byte a minute holds no session. Chosen."""
+"""Content that must come within the session timeout to count as progress, so that a byte a minute holds no session. Chosen."""
 BUFFER_LIMIT_BYTES = 64 * 1024
 """What a peer may pipeline while it waits for queue; beyond it we stop reading. Chosen: hundreds of commands."""
 
-_QUIET_TICKS = SESSION_TIMEOUT_S // SWEEP_EVERY_S
+_BOUNDED_STATES = frozenset({State.AWAITING_QUEUE_APPEND, State.AWAITING_QUEUE_COMMIT, State.AWAITING_RCPT_VERDICT})
 
 
-class Server:
-    """What all connections of this process share: who they are, the way to queue, the journal."""
+class Connection(AccessShell, SMTP):
+    """One connection. `session` is ours, and so is TLS: aiosmtpd's own has no place for what was pipelined before it."""
 
-    def __init__(
-        self,
-        *,
-        committer: Committer,
-        gate: Gate,
-        journal: FactLog,
-        max_sessions: int,
-        content_memory_bytes: int,
-        now_s: Callable[[], float] = time.time,
-    ) -> None:
-        self.committer = committer
-        self.journal = journal
-        self.memory = ContentMemory(content_memory_bytes)
-        self.around = Surroundings(now_s, gate.refusal, journal, self.memory)
-        self.max_sessions = max_sessions
-        self.connections: set[Connection] = set()
-        self.is_draining = False
-        self._emptied = asyncio.Event()
-
-    def leave(self, connection: "Connection") -> None:
-        """A connection is gone."""
-        self.connections.discard(connection)
-        if not self.connections:
-            self._emptied.set()
-
-    async def sweep(self) -> None:
-        """Closes sessions that have been quiet too long; runs for the life of the process."""
-        while True:
-            await asyncio.sleep(SWEEP_EVERY_S)
-            for connection in list(self.connections):
-                connection.tick()
-
-    async def drain(self) -> None:
-        """Dismisses who is idle and waits for messages whose content is on its way. Listeners are closed already."""
-        self.is_draining = True
-        for connection in list(self.connections):
-            connection.dismiss()
-        while self.connections:
-            self._emptied.clear()
-            await self._emptied.wait()
-
-    def abort(self) -> None:
-        """Ends what drain could not wait for; a peer without its 250 keeps its copy."""
-        for connection in list(self.connections):
-            connection.abort()
-
-
-class Connection(SMTP):
-    """One connection. `session` is ours; aiosmtpd's attributes for TLS stay where they are for the issue that brings it."""
-
+    _server: Server
     session: Session  # type: ignore[assignment]
     transport: asyncio.Transport | None
 
-    def __init__(self, server: Server, entrance: Callable[[], Entrance]) -> None:
+    def __init__(self, server: Server, entrance: Callable[[], Entrance], arrived: Arrived | None = None) -> None:
         # Not super().__init__: it makes a reader, reads the host name and inspects all methods, for every connection.
         self._server = server
         self._entrance = entrance
+        self._arrived = arrived
         self.transport = None
         self._buffer = b""
         self._reason = ""
@@ -118,18 +67,57 @@ class Connection(SMTP):
         transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only
         self.transport = transport
         server = self._server
-        if len(server.connections) >= server.max_sessions or server.is_draining:
-            transport.write(encode_reply(S421_SHUTTING_DOWN if server.is_draining else S421_TOO_MANY_SESSIONS))
-            self._reason = "turned-away"
-            transport.close()
+        if server.is_draining:
+            self._turn_away(S421_SHUTTING_DOWN)
             return
-        peername = transport.get_extra_info("peername")
-        peer = peername[0] if peername else ""
-        entrance = self._entrance()
-        self.session = Session(entrance, server.around, peer=peer, is_local=entrance.is_local(peer))
+        if len(server.connections) >= server.max_sessions:
+            server.shedding.note(Trouble.SESSIONS)
+            self._turn_away(S421_TOO_MANY_SESSIONS)
+            return
+        entrance, arrived = self._entrance(), self._arrived
+        if arrived is None:
+            peername = transport.get_extra_info("peername")
+            peer = peername[0] if peername else ""
+        else:
+            peer = arrived.peer
+        is_local = entrance.is_local(peer)
+        caller = server.callers.admit(peer) if server.callers is not None and not is_local else None
+        if isinstance(caller, Status):
+            self._turn_away(caller)
+            return
+        local_address = ""
+        if entrance.listener.hostnames:
+            local_address = arrived.local if arrived is not None else transport.get_extra_info("sockname")[0]
+        self.session = Session(entrance, server.around, peer=peer, is_local=is_local, local_address=local_address)
+        self.session.caller = caller
         server.connections.add(self)
-        server.journal.note_connected(self.session.id, peer, UNKNOWN_HOST)
+        self._welcome()
+
+    def _turn_away(self, status: Status) -> None:
+        assert self.transport is not None
+        self.transport.write(encode_reply(status))
+        self._reason = "turned-away"
+        self.transport.close()
+
+    def _welcome(self) -> None:
+        """The banner, at once or when the peer's name is known."""
+        server, session = self._server, self.session
+        if self._arrived is not None and self._note_arrival(self._arrived):
+            self._send_replies()
+            return
+        if server.welcome is not None and server.welcome.look_up(session.peer, self._on_hostname):
+            session.await_ptr()
+            return
+        server.journal.note_connected(session.id, session.peer, UNKNOWN_HOST)
         self._send_replies()
+
+    def _on_hostname(self, hostname: str) -> None:
+        session = self.session
+        self._server.journal.note_connected(session.id, session.peer, hostname)
+        if session.state is not State.AWAITING_PTR:
+            return  # the connection was lost meanwhile
+        session.on_hostname(hostname, has_talked=bool(self._buffer))
+        self._proceed()
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the peer."""
@@ -147,7 +135,8 @@ class Connection(SMTP):
         if self not in self._server.connections:
             return False
         self._reason = self._reason or "eof"
-        self._is_half_closed = self.transport is not None and not self._is_closing() and self._is_held()
+        is_plain = self.session.ssl is None  # TLS cannot half close: the loop ends the connection whatever we say
+        self._is_half_closed = self.transport is not None and is_plain and not self._is_closing() and self._is_held()
         return self._is_half_closed
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -159,6 +148,10 @@ class Connection(SMTP):
         if self.session.state is not State.CLOSING and self.session.state is not State.AWAITING_QUEUE_COMMIT:
             self.session.close()
             self._pass_request()
+        if self.session.caller is not None:
+            self.session.caller.leave()
+            if self.session.is_kicked:
+                self.session.caller.note_failure()
         self._server.leave(self)
         self._server.journal.note_disconnected(self.session.id, self._reason or ("io-error" if error else "eof"))
 
@@ -190,13 +183,30 @@ class Connection(SMTP):
                 start += self._read_content(data[start:] if start else data)
             elif state in COMMAND_STATES:
                 end = data.find(b"\n", start, start + COMMAND_LINE_LIMIT_BYTES + 1) + 1
+                if (
+                    not end
+                    and size - start > COMMAND_LINE_LIMIT_BYTES
+                    and (found := find_long_auth(data, start)) is not None
+                ):
+                    if not found:
+                        break
+                    end = found
                 if not end:
                     if size - start > COMMAND_LINE_LIMIT_BYTES:
                         session.on_bad_line(data[start : start + COMMAND_LINE_LIMIT_BYTES], S500_LINE_TOO_LONG)
                     break
                 self._obey(data[start:end])
                 start = end
+            elif state in CHUNK_STATES:
+                start += self._read_chunk(data[start:] if start else data)
+            elif state is State.AUTHENTICATING:
+                after = self._read_auth_line(data, start)
+                if after == start:
+                    break
+                start = after
             else:
+                if state is State.AWAITING_TLS_HANDSHAKE:
+                    session.on_plaintext_before_tls()
                 break
             if session.request is not None:
                 self._pass_request()
@@ -207,6 +217,13 @@ class Connection(SMTP):
         taken = self.session.on_content(data)
         self._progress_bytes += taken
         if self._progress_bytes >= PROGRESS_BYTES or self.session.state is not State.DATA:
+            self._quiet_ticks = self._progress_bytes = 0
+        return taken
+
+    def _read_chunk(self, data: bytes) -> int:
+        taken = self.session.on_chunk(data)
+        self._progress_bytes += taken
+        if self._progress_bytes >= PROGRESS_BYTES:
             self._quiet_ticks = self._progress_bytes = 0
         return taken
 
@@ -241,14 +258,25 @@ class Connection(SMTP):
         committer = self._server.committer
         if isinstance(request, CommitMessage):
             committer.submit(request, self._on_commit_verdict)
+        elif isinstance(request, Unresolved):
+            self._server.inquire(request, partial(self._on_rcpt_verdict, self.session.tx))
         elif isinstance(request, AppendContent):
             self._pause_reading()
             committer.append(request, partial(self._on_append_verdict, self.session.tx))
-        else:
+        elif isinstance(request, DropContent):
             committer.drop(request)
+        else:
+            self._pass_access_request(request)
 
     def _on_commit_verdict(self, verdict: CommitVerdict) -> None:
         self.session.on_commit_verdict(verdict)
+        self._pass_request()
+        self._proceed()
+
+    def _on_rcpt_verdict(self, tx: object, expansion: Expansion) -> None:
+        if self.session.state is not State.AWAITING_RCPT_VERDICT or self.session.tx is not tx:
+            return  # the connection was lost while config or mda thought about it
+        self.session.on_rcpt_verdict(expansion)
         self._pass_request()
         self._proceed()
 
@@ -291,17 +319,18 @@ class Connection(SMTP):
     # What the server does to a connection.
 
     def tick(self) -> None:
-        """Another SWEEP_EVERY_S have gone by. Waiting for queue is bounded by the committer and no fault of the peer."""
-        if self.session.state in (State.AWAITING_QUEUE_APPEND, State.AWAITING_QUEUE_COMMIT):
+        """Another SWEEP_EVERY_S have gone by. Waiting for another role is bounded by who asks it and no fault of the peer."""
+        if self.session.state in _BOUNDED_STATES:
             return
         self._quiet_ticks += 1
-        if self._quiet_ticks > _QUIET_TICKS:
+        timeout_s = self.session.entrance.configuration.limits.session_timeout_s
+        if timeout_s and self._quiet_ticks > timeout_s // SWEEP_EVERY_S:
             self._reason = "timeout"
             self.abort()  # without a reply, as OpenSMTPD; nor would a peer that reads nothing let us close in order
 
     def dismiss(self) -> None:
         """421, unless content or a verdict is on its way; then as soon as that is over."""
-        if self.session.state in COMMAND_STATES:
+        if self.session.state in COMMAND_STATES or self.session.state is State.AUTHENTICATING:
             self._reason = "shutdown"
             self.session.replies.append(S421_SHUTTING_DOWN)
             self.session.close()
@@ -328,7 +357,7 @@ def _verb(command: Command) -> Verb:
 
 for _command in Command:
     setattr(Connection, f"smtp_{_command}", _verb(_command))
-# aiosmtpd's own smtp_STARTTLS and smtp_AUTH are not among them: they wait for the issue that brings TLS and AUTH.
+# aiosmtpd's own smtp_STARTTLS and smtp_AUTH are replaced with the rest.
 _VERBS: dict[bytes, Verb] = {
     name[5:].encode(): method for name, method in vars(Connection).items() if name.startswith("smtp_")
 }

@@ -17,5 +17,39 @@ class SmtpInSettings(RoleSettings, frozen=True, kw_only=True):
         int, Meta(description="Sessions of this process at once; beyond it peers are told 421.", ge=1)
     ] = 20000
     content_memory_bytes: Annotated[
-        int, Meta(description="Content this process may hold for all sessions; beyond it MAIL is told 452.", ge=1)
+        int, Meta(description="Content this process may hold for all sessions; beyond it MAIL is told 421.", ge=1)
     ] = 256 * 1024 * 1024
+    rdns: Annotated[bool, Meta(description="Whether a peer's name is looked up and confirmed before the banner.")] = (
+        True
+    )
+    nameservers: Annotated[
+        str, Meta(description="DNS servers as ADDRESS or ADDRESS:PORT, separated by commas; empty: the system's.")
+    ] = ""
+    address_connections: Annotated[
+        int,
+        Meta(description="Connections at once from one address (IPv6: /64) that is not local; 0: any number.", ge=0),
+    ] = 1000
+    address_connections_per_minute: Annotated[
+        int, Meta(description="Connections a minute from one address; 0: any number.", ge=0)
+    ] = 0
+    address_rcpts_per_minute: Annotated[
+        int, Meta(description="Recipients a minute of accepted messages from one address; 0: any number.", ge=0)
+    ] = 0
+    address_failures: Annotated[
+        int,
+        Meta(
+            description="Sessions from one address closed for what it did, in ten minutes, before it is turned away; 0: any.",
+            ge=0,
+        ),
+    ] = 100
+    config_root: Annotated[
+        str,
+        Meta(description="Folder that stands for / in the paths of certificates and keys; empty: the real /."),
+    ] = ""
+    submission_socket: Annotated[
+        str, Meta(description="Path of the socket of `listen on socket`; empty: there is none.")
+    ] = ""
+    auth_threads: Annotated[int, Meta(description="Threads that verify passwords.", ge=1, le=64)] = 2
+    network_factor: Annotated[
+        int, Meta(description="How many times as much a network (/24, IPv6: /48) may as one of its addresses.", ge=1)
+    ] = 4

@@ -13,6 +13,17 @@ class State(Enum):
     SETUP = auto()
     TRANSACTION = auto()
     DATA = auto()
+    CHUNK = auto()
+    """The octets of a BDAT."""
+    CHUNKING = auto()
+    """Between two BDATs of one message."""
+    SKIP = auto()
+    """The octets of a BDAT that was refused."""
+    AWAITING_PTR = auto()
+    AUTHENTICATING = auto()
+    """The next line is one of an AUTH exchange."""
+    AWAITING_TLS_HANDSHAKE = auto()
+    AWAITING_AUTH_VERDICT = auto()
     AWAITING_RCPT_VERDICT = auto()
     AWAITING_QUEUE_APPEND = auto()
     AWAITING_QUEUE_COMMIT = auto()
@@ -22,7 +33,9 @@ class State(Enum):
     __hash__ = object.__hash__
 
 
-COMMAND_STATES = frozenset({State.INIT, State.SETUP, State.TRANSACTION})
+COMMAND_STATES = frozenset({State.INIT, State.SETUP, State.TRANSACTION, State.CHUNKING})
 """Where the next bytes are a command line."""
-HELD_STATES = frozenset(State) - COMMAND_STATES - {State.DATA}
+CHUNK_STATES = frozenset({State.CHUNK, State.SKIP})
+"""Where the next bytes are octets that BDAT has announced."""
+HELD_STATES = frozenset(State) - COMMAND_STATES - CHUNK_STATES - {State.DATA, State.AUTHENTICATING}
 """Where the next bytes stay in the buffer."""

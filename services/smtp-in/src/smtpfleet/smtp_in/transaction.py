@@ -6,21 +6,30 @@ the message (reference 4.7), so a message that must draw another msgid is built 
 
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from smtpfleet.contracts.commands import AppendContent, CommitMessage, DropContent
-from smtpfleet.contracts.envelope import Envelope
+from smtpfleet.contracts.envelope import Envelope, EnvelopeFlag
 from smtpfleet.contracts.ids import evpid_of, new_msgid, new_token
 from smtpfleet.mail.expand import Destination
+from smtpfleet.mail.rcpt_parameters import RcptArgs
 from smtpfleet.mail.received import received_header
 from smtpfleet.mail.ruleset import SessionFacts
+from smtpfleet.smtp_in.access_request import AccessRequest
 from smtpfleet.smtp_in.data import DataReader
+from smtpfleet.smtp_in.expansions import Unresolved
+from smtpfleet.smtp_in.notification import Notification
 
-Request = CommitMessage | AppendContent | DropContent
-"""What a session asks of queue."""
+Request = CommitMessage | AppendContent | DropContent | AccessRequest | Unresolved
+"""What a session asks of queue, about access, or about a recipient."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """What every message of a session has in common, from HELO on. protocol: SMTP or ESMTP."""
+class Origin(Struct, frozen=True):
+    """What every message of a session has in common, from HELO on.
+
+    protocol: SMTP or ESMTP, with S under TLS and A where authenticated (RFC 3848). tls: as TlsFacts.text, "" without. user: who
+    authenticated, "" for nobody. is_masked: Received does not tell the peer. shows_user: it tells the user.
+    """
 
     tag: str
     helo: str
@@ -28,6 +37,11 @@ class Origin:
     peer: str
     smtpname: str
     protocol: str
+    tls: str = ""
+    user: str = ""
+    is_authenticated: bool = False
+    is_masked: bool = False
+    shows_user: bool = False
 
 
 @dataclass(slots=True)
@@ -35,7 +49,8 @@ class Transaction:
     """The open transaction of a session.
 
     destinations: accepted, each with the rcpt it came from. chunk_count: chunks already sent ahead; chunk: the one on its way.
-    sent_bytes: of all chunks.
+    sent_bytes: of all chunks. is_utf8: MAIL had SMTPUTF8; has_utf8_header: and it was needed for more than
+    addresses. notification: what was asked to be reported, None for nothing.
     """
 
     facts: SessionFacts
@@ -52,6 +67,9 @@ class Transaction:
     size_bytes: int = 0
     header_bytes: int = 0
     id_count: int = 1
+    is_utf8: bool = False
+    has_utf8_header: bool = False
+    notification: Notification | None = None
 
     def draw_id(self, now_ms: int) -> None:
         """Another msgid and token, because the first msgid is taken."""
@@ -66,13 +84,23 @@ class Transaction:
             hostname=origin.hostname,
             peer=origin.peer,
             smtpname=origin.smtpname,
-            protocol=origin.protocol,
+            # RFC 6531 §4.3.
+            protocol=f"UTF8SMTP{origin.protocol[5:]}" if self.is_utf8 else origin.protocol,
             msgid=self.msgid,
-            rcpt=self.rcpts[0] if len(self.rcpts) == 1 else "",
+            rcpt=self.rcpts[0] if len(self.rcpts) == 1 and self.rcpts[0].isascii() else "",
             date_text=date_text,
+            tls=origin.tls,
+            user=origin.user if origin.shows_user else "",
+            is_masked=origin.is_masked,
         )
         self.header_bytes = len(header)
         return header
+
+    def note_asked(self, args: RcptArgs, count: int) -> None:
+        """`args` asks for reports; `count` destinations of this rcpt are about to be added."""
+        if self.notification is None:
+            self.notification = Notification()
+        self.notification.note_rcpt(args, len(self.destinations) + 1, count)
 
     def append_request(self) -> AppendContent:
         """The chunk on its way, to be stored."""
@@ -90,7 +118,10 @@ class Transaction:
         )
 
     def _envelopes(self, origin: Origin) -> list[Envelope]:
-        return [
+        flags = int(EnvelopeFlag.AUTHENTICATED) if origin.is_authenticated else 0
+        if self.has_utf8_header:
+            flags |= EnvelopeFlag.SMTPUTF8
+        envelopes = [
             Envelope(
                 evpid=evpid_of(self.msgid, number),
                 sender=destination.sender,
@@ -104,6 +135,8 @@ class Transaction:
                 smtpname=origin.smtpname,
                 created_at_ms=0,
                 expire_s=destination.expire_s,
+                flags=flags,
             )
             for number, (rcpt, destination) in enumerate(self.destinations, 1)
         ]
+        return envelopes if self.notification is None else self.notification.applied(envelopes)

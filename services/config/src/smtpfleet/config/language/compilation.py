@@ -5,7 +5,7 @@ asks the system for its name and addresses, so it may wait: call it off the even
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from smtpfleet.config.language.compiler import compile_tree
@@ -16,7 +16,7 @@ from smtpfleet.config.language.macros import Macros
 from smtpfleet.config.language.parser import parse
 from smtpfleet.config.language.source import SourceText, Span
 from smtpfleet.contracts import wire
-from smtpfleet.contracts.configuration import Configuration
+from smtpfleet.contracts.configuration import Configuration, Table
 
 SNAPSHOT_LIMIT_BYTES = 7 * 1024 * 1024
 """A snapshot is one message on the bus, which carries 8 MiB (deploy/etc/nats.conf); the rest is room for headers and growth."""
@@ -24,11 +24,15 @@ SNAPSHOT_LIMIT_BYTES = 7 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Compilation:
-    """configuration: without version, None where there are errors. stamps: every file read or looked for, as it was then."""
+    """configuration: without version, None where there are errors. stamps: every file read or looked for, as it was then.
+
+    withheld: by name, the tables of which the configuration has no entries because they are passwords. They never cross the bus whole.
+    """
 
     configuration: Configuration | None
     diagnostics: tuple[Diagnostic, ...]
     stamps: dict[Path, Stamp | None]
+    withheld: dict[str, Table] = field(default_factory=dict, repr=False)
 
     @property
     def error_count(self) -> int:
@@ -49,18 +53,20 @@ def compile_file(main: Path, host: Host, *, root: str = "", macros: Mapping[str,
     """Compiles a file with everything it includes and every table file it names."""
     files = ConfigFiles(main, root)
     diagnostics = Diagnostics()
-    configuration = None
+    configuration: Configuration | None = None
+    withheld: dict[str, Table] = {}
     got = files.read(main)
     if isinstance(got, Unreadable):
         diagnostics.error(_nowhere(main), f"cannot read the configuration: {got.reason}")
     else:
         tree = parse(got, files, Macros(macros or {}), diagnostics)
-        configuration = compile_tree(tree, host, files, diagnostics)
+        if compiled := compile_tree(tree, host, files, diagnostics):
+            configuration, withheld = compiled.configuration, compiled.withheld
         if configuration is not None and (size_bytes := len(wire.encode(configuration))) > SNAPSHOT_LIMIT_BYTES:
             message = f"the compiled configuration has {size_bytes} bytes, the bus carries {SNAPSHOT_LIMIT_BYTES}"
             diagnostics.error(tree.main, message, "its tables are too large")
             configuration = None
-    return Compilation(configuration, diagnostics.in_order(), dict(files.stamps))
+    return Compilation(configuration, diagnostics.in_order(), dict(files.stamps), withheld)
 
 
 def _nowhere(main: Path) -> Span:

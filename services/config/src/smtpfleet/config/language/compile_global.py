@@ -1,69 +1,30 @@
-"""Statements that stand for the whole server to fields of the Scope: expire, bounce-warn, sizes, limits, queue, pki, filters.
+"""Statements that stand for the whole server to fields of the Scope: expire, bounce-warn, sizes, queue, ciphers, delimiter.
 
-What can be ignored without harm is accepted with a warning; what an operator would rely on (encryption, filters) is refused. Called
-by compiler.py. OpenSMTPD: main section of parse.y, limit.c.
+Limits, pki and filters have files of their own. What no role does yet is compiled and warned of. Called by compiler.py. OpenSMTPD: main
+section of parse.y.
 """
 
-from smtpfleet.config.language.diagnostics import did_you_mean
-from smtpfleet.config.language.duration import parse_delay_s, parse_size_bytes
+from smtpfleet.config.language.compile_delay import compile_delay_s
+from smtpfleet.config.language.duration import parse_size_bytes
 from smtpfleet.config.language.scope import Scope
 from smtpfleet.config.language.tree import (
     BounceWarnStatement,
     ExpireStatement,
-    FilterStatement,
-    LimitSetting,
-    LimitStatement,
-    MaxDeferredStatement,
     Number,
-    PkiStatement,
     QueueStatement,
     SizeStatement,
+    TextStatement,
     Word,
 )
 
 BOUNCE_WARN_MAX = 4
 """OpenSMTPD MAX_BOUNCE_WARN."""
-_DELAY_HINT = "digits and one of s, m, h, d, as in 4d"
-
-# Limits by key: the field of contracts.Limits, or "" for what is not applied yet. Reference 7.2 and 1.5.
-_MTA_LIMITS = {
-    "max-conn-per-host": "max_conn_per_host",
-    "max-conn-per-route": "",
-    "max-conn-per-source": "",
-    "max-conn-per-connector": "",
-    "max-conn-per-relay": "max_conn_per_relay",
-    "max-conn-per-domain": "",
-    "conn-delay-host": "",
-    "conn-delay-route": "",
-    "conn-delay-source": "",
-    "conn-delay-connector": "",
-    "conn-delay-relay": "",
-    "conn-delay-domain": "",
-    "reconn-delay-route": "",
-    "session-mail-max": "session_mail_max",
-    "session-transaction-delay": "",
-    "session-keepalive": "session_keepalive_s",
-    "task-hiwat": "",
-    "task-lowat": "",
-    "task-release": "",
-}
-_MDA_LIMITS = {
-    "max-session": "max_mda_sessions",
-    "max-session-per-user": "max_mda_per_user",
-    "task-hiwat": "",
-    "task-lowat": "",
-    "task-release": "",
-}
-_SCHEDULER_LIMITS = {"max-inflight": "", "max-evp-batch-size": "", "max-msg-batch-size": "", "max-schedule": ""}
-_SESSION_LIMITS = {"max-rcpt": "max_rcpt", "max-mails": "max_mails"}
-_LIMITS = {"mta": _MTA_LIMITS, "mda": _MDA_LIMITS, "scheduler": _SCHEDULER_LIMITS, "session": _SESSION_LIMITS}
 
 
 def compile_expire(scope: Scope, statement: ExpireStatement) -> None:
     """The lifetime of envelopes of the rules that follow."""
-    delay_s = parse_delay_s(statement.delay.text)
+    delay_s = compile_delay_s(scope, statement.delay, f"invalid expire delay: {statement.delay.text}")
     if delay_s is None:
-        scope.diagnostics.error(statement.delay.span, f"invalid expire delay: {statement.delay.text}", _DELAY_HINT)
         return
     scope.expire_s = delay_s
     if scope.rules:
@@ -75,10 +36,10 @@ def compile_bounce_warn(scope: Scope, statement: BounceWarnStatement) -> None:
     """When senders are told of a delay; none disables it."""
     delays: list[int] = []
     for word in statement.delays:
-        delay_s = parse_delay_s(word.text)
+        delay_s = compile_delay_s(scope, word, f"invalid bounce delay: {word.text}")
         if delay_s is None:
-            scope.diagnostics.error(word.span, f"invalid bounce delay: {word.text}", _DELAY_HINT)
-        elif len(delays) < BOUNCE_WARN_MAX:
+            continue
+        if len(delays) < BOUNCE_WARN_MAX:
             delays.append(delay_s)
         else:
             scope.diagnostics.warning(word.span, f"only the first {BOUNCE_WARN_MAX} delays count")
@@ -98,55 +59,29 @@ def compile_size(scope: Scope, statement: SizeStatement) -> None:
     scope.max_message_size_bytes = size_bytes
 
 
-def compile_max_deferred(scope: Scope, statement: MaxDeferredStatement) -> None:
-    """Envelopes remembered per host for an immediate retry."""
-    scope.not_applied_yet(statement.span, "max-mta-deferred")
-
-
-def compile_limit(scope: Scope, statement: LimitStatement) -> None:
-    """Known keys are stored; known but unused ones are warned of; unknown ones are errors."""
-    known = _LIMITS[statement.agent]
-    for setting in statement.settings:
-        key = setting.key
-        if setting.value is None:
-            scope.not_applied_yet(key.span, f"limit mta {key.text}")
-        elif key.text not in known:
-            kind = "scheduler" if statement.agent == "mda" else statement.agent  # as OpenSMTPD says it
-            scope.diagnostics.error(
-                key.span, f"invalid {kind} limit keyword: {key.text}", did_you_mean(key.text, known)
-            )
-        elif not known[key.text]:
-            scope.not_applied_yet(key.span, f"limit {statement.agent} {key.text}")
-        elif statement.domain is not None:
-            scope.not_applied_yet(key.span, f"limit mta for domain {statement.domain.text}")
-        else:
-            _store_limit(scope, setting, known[key.text])
-
-
-def _store_limit(scope: Scope, setting: LimitSetting, field: str) -> None:
-    assert setting.value is not None
-    value = setting.value.value
-    if value < 0:
-        scope.diagnostics.error(setting.value.span, f"invalid limit: {value}", "a limit is not negative")
-    elif value == 0 and field != "session_keepalive_s":
-        scope.diagnostics.warning(setting.value.span, f"{setting.key.text} 0 stops all mail")
-    scope.limits[field] = value
-
-
 def compile_queue(scope: Scope, statement: QueueStatement) -> None:
-    """Refused rather than ignored: who asks for encryption must not believe to have it."""
-    scope.not_supported_yet(statement.span, f'"queue {statement.feature}"')
+    """What the queue does to content. A key that stands here is dropped: the snapshot crosses the bus, and this file lies about."""
+    if statement.feature == "compression":
+        scope.has_queue_compression = True
+    else:
+        scope.has_queue_encryption = True
+    scope.not_applied_yet(statement.span, f"queue {statement.feature}")
+    if statement.key is not None:
+        statement.key.span.source.secret_lines.add(statement.key.span.line)
+        hint = "give it to the queue role as a file, and take it out of here"
+        scope.diagnostics.warning(statement.key.span, "the key is not taken from the configuration", hint)
 
 
-def compile_pki(scope: Scope, statement: PkiStatement) -> None:
-    """Declares the name; the files are read where TLS is spoken."""
-    for option in ("certificate", "key"):
-        if option not in statement.files:
-            scope.diagnostics.error(statement.name.span, f"missing {option} file for pki {statement.name.text}")
-    scope.pkis.add(statement.name.text.lower())
-    scope.not_applied_yet(statement.span, "pki")
-
-
-def compile_filter(scope: Scope, statement: FilterStatement) -> None:
-    """Refused rather than ignored: an operator relies on a filter."""
-    scope.not_supported_yet(statement.span, f'"{statement.keyword}"')
+def compile_text(scope: Scope, statement: TextStatement) -> None:
+    """`ciphers` and `subaddressing-delimiter`."""
+    text, span = statement.text.text, statement.text.span
+    if statement.keyword == "ciphers":
+        if not text or not text.isascii() or not text.isprintable():
+            scope.diagnostics.error(span, f"invalid ciphers: {text}", "a list as OpenSSL writes it, as in HIGH:!aNULL")
+        scope.smtp_ciphers = text
+    elif len(text) != 1:
+        scope.diagnostics.error(span, "subaddressing-delimiter must be one character")
+    elif not text.isascii() or not text.isprintable() or text in " @":
+        scope.diagnostics.error(span, "subaddressing-delimiter uses invalid character", "as in '+' or '-'")
+    else:
+        scope.subaddress_delimiter = text

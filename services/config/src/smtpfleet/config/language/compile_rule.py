@@ -5,6 +5,7 @@ the order of conditions.
 """
 
 from smtpfleet.config.language.compile_action import compile_deliver, compile_relay
+from smtpfleet.config.language.compile_delay import compile_delay_s
 from smtpfleet.config.language.compile_listen import TAG_LIMIT
 from smtpfleet.config.language.compile_table import (
     ALIAS,
@@ -17,7 +18,7 @@ from smtpfleet.config.language.compile_table import (
     Service,
     use_table,
 )
-from smtpfleet.config.language.duration import parse_delay_s
+from smtpfleet.config.language.rule_reach import warn_of_openness
 from smtpfleet.config.language.scope import Scope
 from smtpfleet.config.language.tree import Decision, Deliver, Relay, RuleStatement, Word
 from smtpfleet.contracts.configuration import (
@@ -31,11 +32,12 @@ from smtpfleet.contracts.configuration import (
     ExpandAction,
     LocalAction,
     RejectAction,
-    RelayAction,
     Rule,
 )
 
-_SUBJECTS = {"tagged": "tag", "from": "source", "for": "destination"}
+_SUBJECTS = {"tagged": "tag", "from": "source", "for": "destination", "authenticated": "auth"}
+_KINDS = {"tagged": "literal", "authenticated": "any"}
+"""Kinds of the conditions that are no table."""
 _SERVICES: dict[str, Service] = {
     "from": NETADDR,
     "for": DOMAIN,
@@ -48,7 +50,7 @@ _FIXED_TABLES = {
     ("for", "any"): ANY_DESTINATION,
     ("for", "local"): LOCAL_NAMES,
 }
-_ORDER = ("tag", "source", "sender", "recipient", "destination")
+_ORDER = ("tag", "source", "auth", "sender", "recipient", "destination")
 """ruleset_match's; conditions are all pure, so this only makes snapshots read alike."""
 _LOOKUP_SERVICES = {"alias": ALIAS, "virtual": VIRTUAL, "userbase": USERINFO}
 
@@ -59,7 +61,8 @@ def compile_rule(scope: Scope, statement: RuleStatement) -> None:
     lookups = _lookups(scope, statement)
     expire_s, forward_only = _parameters(scope, statement)
     action = _action(scope, statement, lookups, is_forward_only=forward_only)
-    _warn_of_reach(scope, statement, conditions, action)
+    warn_of_openness(scope, statement.span, conditions, action)
+    scope.rule_spans.append(statement.span)
     scope.rules.append(Rule(statement.span.location, conditions, action, expire_s))
 
 
@@ -77,13 +80,16 @@ def _conditions(scope: Scope, statement: RuleStatement) -> tuple[Condition, ...]
                 scope.diagnostics.error(decision.span, f"{decision.subject} specified multiple times")
         seen.add(decision.subject)
         subject = _SUBJECTS.get(decision.subject, decision.subject)
-        found[subject] = Condition(subject, _condition_value(scope, decision), decision.is_negated)
+        kind = _KINDS.get(decision.subject, "table")
+        found[subject] = Condition(subject, _condition_value(scope, decision), decision.is_negated, kind)
     return tuple(found[subject] for subject in _ORDER if subject in found)
 
 
 def _condition_value(scope: Scope, decision: Decision) -> str:
-    """The tag, or the name of the table."""
+    """The tag, or the name of the table; "" where the condition needs none."""
     match decision.argument:
+        case None if decision.subject == "authenticated":
+            return ""
         case None:
             return _FIXED_TABLES[decision.subject, decision.choice]
         case Word(text, span):
@@ -121,17 +127,11 @@ def _parameters(scope: Scope, statement: RuleStatement) -> tuple[int, bool]:
             scope.diagnostics.error(parameter.span, f"{parameter.name} specified multiple times")
         seen.add(parameter.name)
         if parameter.argument is not None:
-            delay_s = parse_delay_s(parameter.argument.text)
-            if delay_s is None:
-                hint = "digits and one of s, m, h, d, as in 4d"
-                scope.diagnostics.error(
-                    parameter.argument.span, f"invalid expire delay: {parameter.argument.text}", hint
-                )
+            delay = parameter.argument
+            delay_s = compile_delay_s(scope, delay, f"invalid expire delay: {delay.text}")
             expire_s = delay_s or expire_s
         elif statement.action is not None:
             scope.diagnostics.error(parameter.span, "forward-only may not be used with a default action")
-        else:
-            scope.not_supported_yet(parameter.span, "forward-only")
     return expire_s, "forward-only" in seen
 
 
@@ -144,28 +144,13 @@ def _action(scope: Scope, statement: RuleStatement, lookups: dict[str, str], *, 
         return compile_relay(scope, statement.action)
     if isinstance(statement.action, Deliver):
         method, target = compile_deliver(scope, statement.action)
-        action: Action = LocalAction(method, target, alias, virtual, userbase)
+        is_rcpt_to = statement.action.is_rcpt_to
+        action: Action = LocalAction(method, target, alias, virtual, userbase, is_rcpt_to=is_rcpt_to)
     else:
-        method, action = "", ExpandAction(alias, virtual, userbase, is_forward_only)
+        action = ExpandAction(alias, virtual, userbase, is_forward_only)
+    needs_users = isinstance(action, LocalAction) or is_forward_only
     # A virtual table may lead to addresses alone, and an alias table of a rule without action always does.
-    if userbase == GETPWNAM and method == "maildir" and not virtual:
+    if userbase == GETPWNAM and needs_users and not virtual:
         message = "no userbase: users are those of the system smtp-in and mda run on, in containers nobody"
         scope.diagnostics.warning(statement.span, message, "name a table of users: userbase <users>")
     return action
-
-
-def _warn_of_reach(scope: Scope, statement: RuleStatement, conditions: tuple[Condition, ...], action: Action) -> None:
-    """Rules that are never reached, and rules that relay for everyone."""
-    if scope.catch_all is not None:
-        taker = scope.catch_all
-        hint = f"the rule on line {taker.line} of {taker.source.name} takes everything"
-        scope.diagnostics.warning(statement.span, "this rule is never reached", hint)
-        return
-    takes = {(condition.value, condition.negated) for condition in conditions}
-    if takes == {(ANY_HOST, False), (ANY_DESTINATION, False)}:
-        scope.catch_all = statement.span
-        if isinstance(action, RelayAction):
-            hint = "anyone may send to anyone through this server; say from local or from source <networks>"
-            scope.diagnostics.warning(statement.span, "open relay", hint)
-        elif isinstance(action, LocalAction | ExpandAction):
-            scope.diagnostics.warning(statement.span, "this rule takes mail for every domain there is as local mail")

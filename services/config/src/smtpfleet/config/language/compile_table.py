@@ -1,40 +1,54 @@
 """Declares tables and resolves their uses: names, inline tables, files, kinds.
 
 Every use names the kind of answer it wants; a table of the other kind is refused where it is used, as OpenSMTPD does
-(table_check_use, table_check_type). Dynamic backends are another issue's. Called by compiler.py and the other compile_*.
+(table_check_use, table_check_type), and so is one whose backend does not have that kind of answer. The entries of tables that hold
+passwords are kept out of the snapshot. Called by compiler.py and the other compile_*.
 """
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
 
-from smtpfleet.config.language.diagnostics import did_you_mean
+import msgspec
+
+from smtpfleet.config.language.backends import ALL_SERVICES, BACKENDS, Backend, Parameter
+from smtpfleet.config.language.compile_table_file import compile_file_backend, report_unreadable
 from smtpfleet.config.language.entry_checks import check_entries
 from smtpfleet.config.language.files import Unreadable
 from smtpfleet.config.language.scope import DeclaredTable, Scope
 from smtpfleet.config.language.source import Span
-from smtpfleet.config.language.tablefile import LIST, MAPPING, parse_table_file
+from smtpfleet.config.language.tablefile import DYNAMIC, LIST, MAPPING, parse_table_file
 from smtpfleet.config.language.tree import InlineList, InlineMapping, TableName, TableStatement, TableUse, Word
 from smtpfleet.contracts.configuration import Table
 
 _FILE_BACKENDS = ("static", "file")
-_LATER_BACKENDS = ("db", "proc", "passwd", "sqlite", "mysql", "postgres", "ldap", "redis")
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A kind of answer. kind: of table it needs. name: in messages, as OpenSMTPD's."""
+    """A kind of answer. kind: of table it needs. name: in messages, as OpenSMTPD's. lookup: service of the backend (reference 9.1).
+
+    is_secret: the values are passwords.
+    """
 
     name: str
     kind: str
+    lookup: str
+    is_secret: bool = False
 
 
-NETADDR = Service("source", LIST)
-DOMAIN = Service("domain", LIST)
-MAILADDR_SENDER = Service("sender", LIST)
-MAILADDR_RECIPIENT = Service("recipient", LIST)
-SOURCE = Service("relay source", LIST)
-ALIAS = Service("alias", MAPPING)
-VIRTUAL = Service("virtual", MAPPING)
-USERINFO = Service("userbase", MAPPING)
+NETADDR = Service("source", LIST, "netaddr")
+DOMAIN = Service("domain", LIST, "domain")
+MAILADDR_SENDER = Service("sender", LIST, "mailaddr")
+MAILADDR_RECIPIENT = Service("recipient", LIST, "mailaddr")
+SOURCE = Service("relay source", LIST, "source")
+ALIAS = Service("alias", MAPPING, "alias")
+VIRTUAL = Service("virtual", MAPPING, "alias")
+USERINFO = Service("userbase", MAPPING, "userinfo")
+ADDRNAME = Service("hostnames", MAPPING, "addrname")
+MAILADDRMAP = Service("senders", MAPPING, "mailaddrmap")
+CREDENTIALS = Service("auth", MAPPING, "credentials", is_secret=True)
 
 
 def declare_table(scope: Scope, statement: TableStatement) -> None:
@@ -47,7 +61,8 @@ def declare_table(scope: Scope, statement: TableStatement) -> None:
         return
     match statement.value:
         case InlineList() | InlineMapping():
-            declared: DeclaredTable | None = _inline_table(scope, name.text, statement.value)
+            inline = _inline_table(scope, name.text, statement.value)
+            declared: DeclaredTable | None = replace(inline, name_span=name.span)
         case Word():
             declared = _backend_table(scope, name, statement.value)
         case None:
@@ -67,6 +82,7 @@ def use_table(scope: Scope, use: TableUse, service: Service) -> str:
             if name.text not in scope.broken_tables:
                 scope.diagnostics.error(name.span, f"no such table: {name.text}", _hint_for_name(scope, name.text))
             return ""
+        scope.used_tables.add(name.text)
         span = name.span
     else:
         # Numbered in order of the file: the same file gives the same snapshot.
@@ -74,21 +90,82 @@ def use_table(scope: Scope, use: TableUse, service: Service) -> str:
         declared = _inline_table(scope, f"<dynamic:{scope.dynamic_table_count}>", use)
         span = use.span
     table = declared.table
-    if table.kind != service.kind:
-        has = f"the table is a {table.kind}" if table.entries else "an empty table counts as a mapping"
+    if fault := _fault_of_use(table, service):
         message = f'invalid use of table "{table.name}" as {service.name} parameter'
-        scope.diagnostics.error(span, message, f"{has}, {service.name} needs a {service.kind}")
+        scope.diagnostics.error(span, message, fault)
         return ""
-    check_entries(scope.diagnostics, declared, service.name)
     scope.tables[table.name] = declared
+    scope.used_tables.add(table.name)
+    if _is_first_use(scope, table.name, service):
+        check_entries(scope.diagnostics, declared, service.name)
+        if service.is_secret:
+            scope.secret_tables.add(table.name)
+            _hide_lines(declared)
     return table.name
+
+
+def _is_first_use(scope: Scope, name: str, service: Service) -> bool:
+    """Whether this table is used for this for the first time: its entries are looked through once, however many rules name it."""
+    use = (name, service.name)
+    is_first = use not in scope.table_uses
+    scope.table_uses.add(use)
+    return is_first
+
+
+def _hide_lines(declared: DeclaredTable) -> None:
+    """No message quotes a line with a password in it."""
+    for span in declared.entry_spans.values():
+        lines = span.source.secret_lines
+        if declared.table.backend == "static":
+            lines.add(span.line)
+        elif not lines:  # all of a file, also the lines that are not entries because something is wrong with them
+            lines.update(range(1, len(span.source.lines) + 1))
+
+
+def published_tables(scope: Scope) -> dict[str, Table]:
+    """All tables as the snapshot has them: those with passwords without their entries, which roles ask config for."""
+    return {
+        name: msgspec.structs.replace(declared.table, entries={}, is_inline=False)
+        if name in scope.secret_tables and declared.credentials is None
+        else declared.table
+        for name, declared in scope.tables.items()
+    }
+
+
+def withheld_tables(scope: Scope) -> dict[str, Table]:
+    """Those whose entries were read and do not travel, whole; of a passwd file the half that never does."""
+    return {
+        name: declared.table
+        if declared.credentials is None
+        else msgspec.structs.replace(declared.table, entries=declared.credentials, is_inline=False)
+        for name, declared in scope.tables.items()
+        if name in scope.secret_tables and declared.table.is_inline
+    }
+
+
+def warn_of_unused_tables(scope: Scope) -> None:
+    """A table that nothing names is probably a rule that names another."""
+    for name, declared in scope.tables.items():
+        if declared.name_span is not None and name not in scope.used_tables:
+            scope.diagnostics.warning(declared.name_span, f"table {name} is never used")
+
+
+def _fault_of_use(table: Table, service: Service) -> str:
+    """Why the table cannot be used for this, "" where it can."""
+    if table.kind not in (service.kind, DYNAMIC):
+        has = f"the table is a {table.kind}" if table.entries else "an empty table counts as a mapping"
+        return f"{has}, {service.name} needs a {service.kind}"
+    services = next((each.services for each in BACKENDS.values() if each.name == table.backend), ALL_SERVICES)
+    if service.lookup not in services:
+        return f"the backend {table.backend} has {', '.join(sorted(services))}, {service.name} needs {service.lookup}"
+    return ""
 
 
 def _hint_for_name(scope: Scope, name: str) -> str:
     if f"<{name}>" in scope.tables:
         return "the tables that are there by themselves are written `any` and `local`"
-    declared = [known for known in (*scope.tables, *scope.broken_tables) if not known.startswith("<")]
-    return did_you_mean(name, declared) or "a table is declared before it is used"
+    declared = (known for known in chain(scope.tables, scope.broken_tables) if not known.startswith("<"))
+    return scope.diagnostics.suggest(name, declared) or "a table is declared before it is used"
 
 
 def _inline_table(scope: Scope, name: str, value: InlineList | InlineMapping) -> DeclaredTable:
@@ -108,20 +185,57 @@ def _inline_table(scope: Scope, name: str, value: InlineList | InlineMapping) ->
 
 
 def _backend_table(scope: Scope, name: Word, value: Word) -> DeclaredTable | None:
-    """`/path`, `file:/path` and, beyond OpenSMTPD, `file:path` beside the configuration; `getpwnam`."""
-    backend, colon, path = ("file", ":", value.text) if value.text.startswith("/") else value.text.partition(":")
-    if backend in _FILE_BACKENDS:
-        return _file_table(scope, name, value, path)
-    if colon and not path.startswith("/"):
-        scope.diagnostics.error(value.span, f"invalid backend parameter for table: {name.text}", "a path begins with /")
-    elif backend == "getpwnam":
-        return DeclaredTable(Table(name.text, MAPPING, "getpwnam", "", {}), name.span)
-    elif backend in _LATER_BACKENDS:
-        scope.not_supported_yet(value.span, f'table backend "{backend}"', "static tables and files are")
+    """`/path`, `backend:/path`, `getpwnam`; beyond OpenSMTPD, `file:path` beside the configuration."""
+    word, colon, parameter = ("file", ":", value.text) if value.text.startswith("/") else value.text.partition(":")
+    if word in _FILE_BACKENDS:
+        return _file_table(scope, name, value, parameter)
+    backend = BACKENDS.get(word)
+    if backend is None and colon and parameter.startswith("/") and (helper := _find_helper(scope, word)):
+        command = f"{helper} {scope.files.resolve(parameter)}"
+        return _dynamic_table(name, BACKENDS["proc"], command)
+    if colon and not parameter.startswith("/"):
+        hint = "it names no file" if not parameter else "a path begins with /"
+        scope.diagnostics.error(value.span, f"invalid backend parameter for table: {name.text}", hint)
+    elif backend is None:
+        hint = (
+            scope.diagnostics.suggest(word, BACKENDS) or 'a file is "/path", file:/path or file:path-beside-this-file'
+        )
+        scope.diagnostics.error(value.span, f'backend "{word}" does not exist', hint)
+    elif backend.parameter is Parameter.NONE:
+        table = Table(name.text, MAPPING, backend.name, "", {})
+        return DeclaredTable(table, name.span, name_span=name.span)
+    elif not parameter:
+        hint = f"{word}:/path" if backend.parameter is Parameter.FILE else f'"{word}:/path/of/the/program arguments"'
+        scope.diagnostics.error(value.span, f"invalid backend parameter for table: {name.text}", hint)
+    elif backend.parameter is Parameter.COMMAND:
+        return _command_table(scope, name, value, parameter)
     else:
-        hint = did_you_mean(backend, _FILE_BACKENDS) or 'a file is "/path", file:/path or file:path-beside-this-file'
-        scope.diagnostics.error(value.span, f'backend "{backend}" does not exist', hint)
+        return compile_file_backend(scope, name, value, backend.name)
     return None
+
+
+def _command_table(scope: Scope, name: Word, value: Word, command: str) -> DeclaredTable | None:
+    """Arguments are parted as a shell does, but no shell runs."""
+    try:
+        shlex.split(command)
+    except ValueError:
+        hint = "a quote in the command is never closed"
+        scope.diagnostics.error(value.span, f"invalid backend parameter for table: {name.text}", hint)
+        return None
+    return _dynamic_table(name, BACKENDS["proc"], command)
+
+
+def _dynamic_table(name: Word, backend: Backend, path: str) -> DeclaredTable:
+    table = Table(name.text, DYNAMIC, backend.name, path, {}, is_inline=False)
+    return DeclaredTable(table, name.span, name_span=name.span)
+
+
+def _find_helper(scope: Scope, word: str) -> str:
+    """The program of a backend that is none of ours, "" where there is none. It is the system's, so the root does not count."""
+    if not word.replace("-", "").replace("_", "").isalnum():
+        return ""
+    found = (Path(folder) / f"table-{word}" for folder in scope.host.helper_folders)
+    return next((str(path) for path in found if scope.files.look(path) is None), "")
 
 
 def _file_table(scope: Scope, name: Word, value: Word, path: str) -> DeclaredTable | None:
@@ -131,8 +245,7 @@ def _file_table(scope: Scope, name: Word, value: Word, path: str) -> DeclaredTab
     where = scope.files.resolve(path)
     got = scope.files.read(where)
     if isinstance(got, Unreadable):
-        message = f"invalid configuration file {where} for table {name.text}: {got.reason}"
-        scope.diagnostics.error(value.span, message)
+        report_unreadable(scope, name, value, f"{where}", got.reason)
         return None
     if got.bad_byte is not None:
         bad = got.bad_byte
@@ -140,4 +253,4 @@ def _file_table(scope: Scope, name: Word, value: Word, path: str) -> DeclaredTab
         return None
     found = parse_table_file(got.source, scope.diagnostics)
     table = Table(name.text, found.kind, "file", str(where), found.entries)
-    return DeclaredTable(table, name.span, found.spans)
+    return DeclaredTable(table, name.span, found.spans, name.span)

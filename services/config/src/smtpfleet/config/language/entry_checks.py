@@ -1,7 +1,7 @@
 """Looks at the entries of a table for what it is used for, and warns of those that can never answer.
 
-Warnings only: OpenSMTPD finds such entries when mail arrives, and answers with a temporary failure. Called by compile_table.py for
-every use; an entry that is wrong for two uses is reported for each.
+Warnings only: OpenSMTPD finds such entries when mail arrives, and answers with a temporary failure. Called by compile_table.py once for
+each kind of use; an entry that is wrong for two kinds is reported for each.
 """
 
 import ipaddress
@@ -11,6 +11,10 @@ from collections.abc import Callable
 from smtpfleet.config.language.diagnostics import Diagnostics
 from smtpfleet.config.language.scope import DeclaredTable
 
+CREDENTIALS_MIN = 3
+CREDENTIALS_MAX = 2047
+"""Bytes of a credentials value (table_parse_lookup in OpenSMTPD's table.c; reference 9.1)."""
+_HOST_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}|\[[0-9A-Za-z:.]+\]")
 _USERINFO = re.compile(r"[0-9]+:[0-9]+:/.*")
 
 
@@ -46,6 +50,19 @@ def _userinfo_fault(key: str, value: str) -> str:
     return "" if _USERINFO.fullmatch(value) else "a user is uid:gid:home, as in 10001:10001:/var/mail/alice"
 
 
+def _addrname_fault(key: str, value: str) -> str:
+    if _source_fault(key, value):
+        return "it is no address"
+    return "" if _HOST_NAME.fullmatch(value) else "its value is no host name"
+
+
+def _credentials_fault(key: str, value: str) -> str:
+    """Never shows the value: it is a password."""
+    if not CREDENTIALS_MIN <= len(value.encode()) <= CREDENTIALS_MAX:
+        return f"a value has {CREDENTIALS_MIN} to {CREDENTIALS_MAX} bytes"
+    return "a value neither begins nor ends with a colon" if value.startswith(":") or value.endswith(":") else ""
+
+
 def _domain_fault(key: str, value: str) -> str:
     return "a domain has no @" if "@" in key else ""
 
@@ -55,4 +72,6 @@ _CHECKS: dict[str, Callable[[str, str], str]] = {
     "relay source": _source_fault,
     "userbase": _userinfo_fault,
     "domain": _domain_fault,
+    "hostnames": _addrname_fault,
+    "auth": _credentials_fault,
 }

@@ -66,8 +66,30 @@ class ConfigFiles:
             return self._root / path.lstrip("/")
         return Path(path) if path.startswith("/") else self.main.parent / path
 
+    def look(self, path: Path) -> Unreadable | None:
+        """Whether a regular file is there, which is not read here; remembers its stamp, also that it is not there."""
+        self.stamps.setdefault(path, None)
+        try:
+            status = path.stat()
+        except OSError as error:
+            return Unreadable(error.strerror or type(error).__name__)
+        except ValueError as error:  # a NUL in the path
+            return Unreadable(str(error))
+        if not stat.S_ISREG(status.st_mode):
+            return Unreadable("not a regular file")
+        self.stamps[path] = stamp_of(status)
+        return None
+
     def read(self, path: Path) -> ReadFile | Unreadable:
         """The text of a regular file; remembers its stamp, also that it is not there."""
+        data = self.read_bytes(path)
+        if isinstance(data, Unreadable):
+            return data
+        self._read_count += 1
+        return _decode(str(path), data, self._read_count)
+
+    def read_bytes(self, path: Path) -> bytes | Unreadable:
+        """The content of a regular file that is no text; remembers its stamp as read does."""
         self.stamps.setdefault(path, None)
         try:
             # Asked before opening: opening a FIFO would wait for a writer.
@@ -82,8 +104,7 @@ class ConfigFiles:
             return Unreadable(str(error))
         if len(data) > FILE_LIMIT_BYTES:
             return Unreadable(f"larger than {FILE_LIMIT_BYTES} bytes")
-        self._read_count += 1
-        return _decode(str(path), data, self._read_count)
+        return data
 
 
 def stamp_of(status: os.stat_result) -> Stamp:

@@ -5,22 +5,31 @@ follows and reads on, so a value may give several tokens, or part of one. Never 
 skipped, and a FAULT token returned. Called by stream.py.
 """
 
+import re
 import string
 from typing import NamedTuple
 
-from smtpfleet.config.language.diagnostics import Diagnostics, did_you_mean
-from smtpfleet.config.language.macros import Macros
+from smtpfleet.config.language.diagnostics import Diagnostics
+from smtpfleet.config.language.macros import EXPANSION_MAX, Macros
 from smtpfleet.config.language.source import SourceText, Span
 from smtpfleet.config.language.tokens import KEYWORDS_5_4, Token, TokenKind
 
 TOKEN_LIMIT = 8095
 """Longest token, as in OpenSMTPD (buf[8096] in yylex)."""
 
+_NUMBER_DIGITS = 18
+"""Longest number: what fits 64 bits whatever its digits are (OpenSMTPD: LLONG_MIN to LLONG_MAX)."""
+
 _ALNUM = frozenset(string.ascii_letters + string.digits)
 _DIGITS = frozenset(string.digits)
 _MACRO_NAME = _ALNUM | {"_"}
 _WORD_START = _ALNUM | {":", "_"}
 _WORD = _ALNUM | (frozenset(string.punctuation) - frozenset("(){}<>!=#,"))
+_WORD_RUN = re.compile(f"[{re.escape(''.join(_WORD - {chr(92)}))}]+")
+_BLANK_RUN = re.compile(r"[ \t]+")
+_COMMENT_RUN = re.compile(r"[^\\\n]+")
+_QUOTED_RUN = re.compile(r"[^\\\n\"']+")
+"""What may be taken in one step, because each of its characters would do the same; never a backslash, never past the line."""
 _ENDS_NUMBER = frozenset(" \t\n\v\f\r),/}=") | {""}
 
 
@@ -70,6 +79,19 @@ class _Reader:
     def get_quoted(self) -> _Char:
         """The next character inside quotes: every one counts."""
         return self._pending.pop() if self._pending else self._raw()
+
+    def take_run(self, pattern: re.Pattern[str]) -> str:
+        """What `pattern` matches here, within the line; "" where the next character comes from elsewhere than the text."""
+        found = None if self._pending else pattern.match(self._text, self._index)
+        if found is None:
+            return ""
+        self._index = found.end()
+        self._column += found.end() - found.start()
+        return found.group()
+
+    def taken(self, run: str) -> _Char:
+        """The last character of the run that was just taken."""
+        return _Char(run[-1], self._line, self._column - 1, 1, "")
 
     def unget(self, char: _Char) -> None:
         """Gives one back."""
@@ -132,9 +154,11 @@ class Lexer:
 
     def _skip_blanks(self) -> _Char:
         while True:
+            self._reader.take_run(_BLANK_RUN)
             got = self._reader.get()
             if got.char == "#":
                 while got.char not in ("\n", ""):
+                    self._reader.take_run(_COMMENT_RUN)
                     got = self._reader.get()
                 return got
             if got.char == "\r" and not self._has_told_of_return:
@@ -156,8 +180,16 @@ class Lexer:
         value = self._macros.get(name)
         if value is None:
             place = Span(self.source, dollar.line, dollar.column, width)
-            hint = did_you_mean(name, self._macros.names) if name else "quote a dollar sign that does not name a macro"
+            hint = (
+                self._diagnostics.suggest(name, self._macros.names)
+                if name
+                else "quote a dollar sign that does not name a macro"
+            )
             self._diagnostics.error(place, f"macro '{name}' not defined", hint)
+            return False
+        if not self._macros.may_expand(value):
+            place = Span(self.source, dollar.line, dollar.column, width)
+            self._diagnostics.error(place, "macros expand to too much", f"at most {EXPANSION_MAX} characters in all")
             return False
         self._reader.expand(value, dollar, width, f"${name} = {value}")
         return True
@@ -165,6 +197,10 @@ class Lexer:
     def _quoted(self, opening: _Char) -> Token:
         quote, text, last = opening.char, "", opening
         while True:
+            if run := self._reader.take_run(_QUOTED_RUN):
+                text, last = text + run, self._reader.taken(run)
+                if len(text) > TOKEN_LIMIT:
+                    return self._too_long(opening, last)
             got = self._reader.get_quoted()
             if got.char == "":
                 place = self._span(opening, opening)
@@ -195,20 +231,28 @@ class Lexer:
         self._reader.unget(got)
         text = "".join(char.char for char in taken)
         if text != "-" and got.char in _ENDS_NUMBER and len(text) <= TOKEN_LIMIT:
+            if len(text) > _NUMBER_DIGITS:
+                hint = f"a number has at most {_NUMBER_DIGITS} digits"
+                self._diagnostics.error(self._span(first, taken[-1]), f'"{text}" invalid number', hint)
+                return self._fault(first)
             return Token(TokenKind.NUMBER, text, self._span(first, taken[-1]))
         for char in reversed(taken[1:]):
             self._reader.unget(char)
         return None
 
     def _word(self, first: _Char) -> Token:
-        characters, last = [first.char], first
-        while (got := self._reader.get()).char in _WORD:
-            characters.append(got.char)
-            last = got
-            if len(characters) > TOKEN_LIMIT:
+        text, last = first.char, first
+        while True:
+            if run := self._reader.take_run(_WORD_RUN):
+                text, last = text + run, self._reader.taken(run)
+            got = self._reader.get()
+            if got.char in _WORD:
+                text, last = text + got.char, got
+            if len(text) > TOKEN_LIMIT:
                 return self._too_long(first, last)
+            if got.char not in _WORD:
+                break
         self._reader.unget(got)
-        text = "".join(characters)
         kind = TokenKind.KEYWORD if text in KEYWORDS_5_4 else TokenKind.WORD
         return Token(kind, text, self._span(first, last))
 

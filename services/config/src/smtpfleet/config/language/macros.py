@@ -6,6 +6,9 @@ Owns names and values only; the lexer expands them. OpenSMTPD: symset, symget, c
 import re
 from collections.abc import Iterable, Mapping
 
+EXPANSION_MAX = 256 * 1024
+"""Characters all macros of a compilation may expand to; OpenSMTPD has no limit. Chosen: a value of 8,000 characters, named on every line of
+a large file, would keep config busy for minutes."""
 _USABLE_NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
@@ -19,6 +22,7 @@ class Macros:
     def __init__(self, persistent: Mapping[str, str]) -> None:
         self._persistent = dict(persistent)
         self._values = dict(persistent)
+        self._expanded_count = 0
 
     @property
     def names(self) -> list[str]:
@@ -28,6 +32,11 @@ class Macros:
     def get(self, name: str) -> str | None:
         """The value in force, or None."""
         return self._values.get(name)
+
+    def may_expand(self, value: str) -> bool:
+        """Whether there is room for one more expansion; counts it."""
+        self._expanded_count += len(value)
+        return self._expanded_count <= EXPANSION_MAX
 
     def define(self, name: str, value: str) -> None:
         """An assignment in the file: the last one counts, a persistent macro stays as it is."""

@@ -1,4 +1,4 @@
-"""Parses the statements that stand for the whole server: expire, bounce-warn, sizes, limits, queue, pki, filters.
+"""Parses the statements that stand for the whole server: expire, bounce-warn, sizes, limits, queue, pki, filters, ciphers.
 
 Called by parser.py.
 """
@@ -16,10 +16,12 @@ from smtpfleet.config.language.tree import (
     PkiStatement,
     QueueStatement,
     SizeStatement,
+    TextStatement,
     Word,
 )
 
-_PKI_FILES = ("certificate", "key", "ca", "dhparams")
+_PKI_OPTIONS = ("certificate", "key", "ca", "dhparams", "dhe")
+"""dhe (a keyword instead of a file) came with OpenSMTPD 6.0."""
 
 
 def parse_expire(tokens: TokenStream, keyword: Token) -> ExpireStatement:
@@ -29,12 +31,16 @@ def parse_expire(tokens: TokenStream, keyword: Token) -> ExpireStatement:
 
 def parse_bounce_warn(tokens: TokenStream, keyword: Token) -> BounceWarnStatement:
     """`bounce-warn [DELAY {, DELAY}]`."""
-    delays: list[Word] = []
-    if not tokens.is_at_line_end():
-        delays.append(tokens.expect_word("a delay such as 4h"))
+    delays = () if tokens.is_at_line_end() else parse_delays(tokens)
+    return BounceWarnStatement(delays, keyword.span)
+
+
+def parse_delays(tokens: TokenStream) -> tuple[Word, ...]:
+    """`DELAY {, DELAY}`."""
+    delays = [tokens.expect_word("a delay such as 4h")]
     while tokens.take_symbol(","):
         delays.append(tokens.expect_word("a delay such as 4h"))
-    return BounceWarnStatement(tuple(delays), keyword.span)
+    return tuple(delays)
 
 
 def parse_size(tokens: TokenStream, keyword: Token) -> SizeStatement:
@@ -58,14 +64,20 @@ def parse_limit(tokens: TokenStream, keyword: Token) -> LimitStatement:
     if agent.text == "mta" and tokens.take_keyword("for"):
         tokens.expect_keyword(("domain",), '"domain" after "limit mta for"')
         domain = tokens.expect_word("a domain")
+    settings = parse_limit_settings(tokens, agent.text)
+    return LimitStatement(agent.text, domain, settings, span_from(keyword.span, agent.span))
+
+
+def parse_limit_settings(tokens: TokenStream, agent: str) -> tuple[LimitSetting, ...]:
+    """`{KEY NUMBER}` up to the end of the line, and inet4 or inet6 for mta."""
     settings: list[LimitSetting] = []
     while not tokens.is_at_line_end():
-        if agent.text == "mta" and (family := tokens.take_keyword("inet4", "inet6")):
+        if agent == "mta" and (family := tokens.take_keyword("inet4", "inet6")):
             settings.append(LimitSetting(Word(family.text, family.span), None))
             continue
         key = tokens.expect_word("the name of a limit")
         settings.append(LimitSetting(key, tokens.expect_number(f'a number after "{key.text}"')))
-    return LimitStatement(agent.text, domain, tuple(settings), span_from(keyword.span, agent.span))
+    return tuple(settings)
 
 
 def parse_queue(tokens: TokenStream, keyword: Token) -> QueueStatement:
@@ -78,14 +90,21 @@ def parse_queue(tokens: TokenStream, keyword: Token) -> QueueStatement:
 
 
 def parse_pki(tokens: TokenStream, keyword: Token) -> PkiStatement:
-    """`pki NAME {certificate|key|ca|dhparams FILE}`."""
+    """`pki NAME {certificate|key|ca|dhparams FILE | dhe none|auto|legacy}`."""
     name = tokens.expect_word("the name of a pki")
     files: dict[str, Word] = {}
-    while option := tokens.take_keyword(*_PKI_FILES):
-        files[option.text] = tokens.expect_word(f'a path after "{option.text}"')
+    while option := tokens.take_option(*_PKI_OPTIONS):
+        what = "none, auto or legacy" if option.text == "dhe" else "a path"
+        files[option.text] = tokens.expect_word(f'{what} after "{option.text}"')
     if not tokens.is_at_line_end():
-        tokens.fail("certificate, key, ca, dhparams or the end of the line", _PKI_FILES)
+        tokens.fail("certificate, key, ca, dhparams, dhe or the end of the line", _PKI_OPTIONS)
     return PkiStatement(name, files, keyword.span)
+
+
+def parse_text(tokens: TokenStream, keyword: Token) -> TextStatement:
+    """`ciphers STRING` (OpenSMTPD 5.7) or `subaddressing-delimiter STRING` (6.0)."""
+    what = "a list of ciphers" if keyword.text == "ciphers" else "a character in quotes"
+    return TextStatement(keyword.text, tokens.expect_word(f'{what} after "{keyword.text}"'), keyword.span)
 
 
 def parse_filter(tokens: TokenStream, keyword: Token) -> FilterStatement:

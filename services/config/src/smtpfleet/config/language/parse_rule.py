@@ -6,6 +6,7 @@ parser.py.
 
 from typing import NoReturn
 
+from smtpfleet.config.language.other_form import CLASSIC_BY_MODERN, refuse_other_form
 from smtpfleet.config.language.parse_table import parse_table_use
 from smtpfleet.config.language.source import span_from
 from smtpfleet.config.language.stream import TokenStream
@@ -22,7 +23,8 @@ from smtpfleet.config.language.tree import (
     Word,
 )
 
-_DECISIONS = ("tagged", "from", "for", "sender", "recipient")
+_DECISIONS = ("tagged", "from", "for", "sender", "recipient", "authenticated")
+"""authenticated came with OpenSMTPD 6.0; it is no reserved word here."""
 _LOOKUPS = ("userbase", "alias", "virtual")
 _ACTIONS = ("deliver", "relay")
 _PARAMETERS = ("expire", "forward-only")
@@ -37,7 +39,7 @@ _VIA_OPTIONS = ("auth", "verify")
 def parse_rule(tokens: TokenStream, keyword: Token) -> RuleStatement:
     """The rule after `accept` or `reject`."""
     decisions = []
-    while opening := tokens.take_keyword(*_DECISIONS):
+    while opening := tokens.take_option(*_DECISIONS):
         decisions.append(_parse_decision(tokens, opening))
     lookups: list[Lookup] = []
     action: Deliver | Relay | None = None
@@ -58,7 +60,7 @@ def parse_rule(tokens: TokenStream, keyword: Token) -> RuleStatement:
 
 
 def _parse_decision(tokens: TokenStream, opening: Token) -> Decision:
-    is_negated = tokens.take_symbol("!") is not None
+    is_negated = opening.text != "authenticated" and tokens.take_symbol("!") is not None
     choice = ""
     argument: Word | TableUse | None = None
     span = opening.span
@@ -67,6 +69,7 @@ def _parse_decision(tokens: TokenStream, opening: Token) -> Decision:
             argument = tokens.expect_word("a tag")
         case "from" | "for":
             choices = _FROM if opening.text == "from" else _FOR
+            refuse_other_form(tokens, CLASSIC_BY_MODERN, choices, "6.4 and later")
             chosen = tokens.expect_keyword(
                 choices, f'{choices[0]}, {choices[1]} or {choices[2]} after "{opening.text}"'
             )
@@ -74,6 +77,8 @@ def _parse_decision(tokens: TokenStream, opening: Token) -> Decision:
             span = span_from(opening.span, chosen.span)
             if choice in ("source", "domain"):
                 argument = parse_table_use(tokens, choice)
+        case "authenticated":
+            pass
         case _:
             argument = parse_table_use(tokens, opening.text)
     return Decision(opening.text, choice, is_negated, argument, span)
@@ -87,8 +92,10 @@ def _parse_deliver(tokens: TokenStream, opening: Token) -> Deliver:
         return Deliver(method.text, None, span)
     if method.text == "maildir":
         return Deliver(method.text, tokens.take_word(), span)
-    what = "a command" if method.text == "mda" else "a destination such as host:port or /path"
-    return Deliver(method.text, tokens.expect_word(what), span)
+    what = "a command" if method.text == "mda" else 'a destination such as host:port or "/path"'
+    argument = tokens.expect_word(what)
+    is_rcpt_to = method.text == "lmtp" and tokens.take_option("rcpt-to") is not None
+    return Deliver(method.text, argument, span, is_rcpt_to)
 
 
 def _parse_relay(tokens: TokenStream, opening: Token) -> Relay:
@@ -114,7 +121,7 @@ def _parse_relay(tokens: TokenStream, opening: Token) -> Relay:
 
 def _fail_after_rule(tokens: TokenStream, *, is_accept: bool) -> NoReturn:
     token = tokens.peek()
-    word = token.text if token.kind is TokenKind.KEYWORD else ""
+    word = token.text if token.kind is TokenKind.KEYWORD or token.text == "authenticated" else ""
     known = (*_DECISIONS, *_LOOKUPS, *_ACTIONS, *_PARAMETERS)
     if not is_accept and word in known:
         tokens.fail_at(token.span, f'"{word}" does not belong to reject', "reject takes conditions only")
@@ -131,4 +138,10 @@ def _fail_after_rule(tokens: TokenStream, *, is_accept: bool) -> NoReturn:
         )
     if token.kind is TokenKind.WORD and "://" in token.text:
         tokens.fail_at(token.span, f"a URL is out of place: {token.text}", f'write relay via "{token.text}"')
+    if token.text == "rcpt-to" and token.kind is TokenKind.WORD:
+        hint = "it follows deliver to lmtp DESTINATION; as a condition this form says recipient"
+        tokens.fail_at(token.span, '"rcpt-to" is out of place', hint)
+    refuse_other_form(tokens, CLASSIC_BY_MODERN, known, "6.4 and later")
+    if token.kind is TokenKind.SYMBOL and token.text == "!":
+        tokens.fail_at(token.span, '"!" is out of place', "it stands in the condition, as in from ! local")
     tokens.fail("the end of the line", (*known, *_COMMON_OPTIONS, *_DIRECT_OPTIONS, *_VIA_OPTIONS))

@@ -1,12 +1,12 @@
-"""Parses tables: the `table` statement, and tables where they are used.
+"""Parses tables of both forms: the `table` statement, and tables where they are used.
 
-Line ends are allowed between elements only, as in OpenSMTPD 5.4.1 (7.5 and later are more lenient); the messages say how to write it.
-Knows nothing of kinds and backends. Called by parser.py, parse_rule.py and parse_listen.py.
+In the classic form line ends are allowed between elements only, as in OpenSMTPD 5.4.1; the messages say how to write it. In the modern one
+they are allowed anywhere between the braces (7.5). Knows nothing of kinds and backends. Called by the parsers and parse_* of both forms.
 """
 
 from smtpfleet.config.language.source import Span, span_from
 from smtpfleet.config.language.stream import TokenStream, Unparsable
-from smtpfleet.config.language.tokens import STATEMENT_KEYWORDS, Token, TokenKind
+from smtpfleet.config.language.tokens import Token, TokenKind
 from smtpfleet.config.language.tree import InlineList, InlineMapping, TableName, TableStatement, TableUse, Word
 
 _LINE_ENDS_HINT = "in braces, lines may end between elements only; elsewhere end the line with a backslash"
@@ -40,23 +40,27 @@ def parse_table_use(tokens: TokenStream, option: str) -> TableUse:
     return InlineList((value,), value.span)
 
 
+def begins_table(token: Token) -> bool:
+    """Whether a table follows, where it may be left out."""
+    return token.kind is TokenKind.WORD or (token.kind is TokenKind.SYMBOL and token.text in "<{")
+
+
 def _parse_entries(tokens: TokenStream, opening: Span) -> InlineList | InlineMapping:
     """Elements after the opening brace, and the closing one."""
-    first = _parse_element(tokens)
+    first = parse_element(tokens, "an element of the table")
     if _take_arrow(tokens):
-        pairs = [(first, _parse_element(tokens))]
-        while not (closing := tokens.take_symbol("}")):
-            _skip_separator(tokens, opening)
-            key = _parse_element(tokens)
+        pairs = [(first, parse_element(tokens, "a value"))]
+        while not (closing := take_closing(tokens, opening)):
+            key = parse_element(tokens, "an element of the table")
             if not _take_arrow(tokens):
                 tokens.fail('"=" or "=>" (a table is a list or a mapping, never both)')
-            pairs.append((key, _parse_element(tokens)))
+            pairs.append((key, parse_element(tokens, "a value")))
         return InlineMapping(tuple(pairs), span_from(opening, closing.span))
     items = [first]
-    while not (closing := tokens.take_symbol("}")):
-        _skip_separator(tokens, opening)
-        items.append(_parse_element(tokens))
-        if tokens.peek().text in ("=", "=>") and tokens.peek().kind is not TokenKind.WORD:
+    while not (closing := take_closing(tokens, opening)):
+        items.append(parse_element(tokens, "an element of the table"))
+        following = tokens.peek()
+        if following.kind in (TokenKind.SYMBOL, TokenKind.ARROW) and following.text in ("=", "=>"):
             tokens.fail('"," or "}" (a table is a list or a mapping, never both)')
     return InlineList(tuple(items), span_from(opening, closing.span))
 
@@ -65,24 +69,27 @@ def _take_arrow(tokens: TokenStream) -> bool:
     return tokens.take_symbol("=", "=>") is not None
 
 
-def _parse_element(tokens: TokenStream) -> Word:
-    if tokens.peek().kind is TokenKind.NEWLINE:
-        tokens.fail_at(
-            tokens.peek().span, "expected an element of the table, found the end of the line", _LINE_ENDS_HINT
-        )
-    return tokens.expect_word("an element of the table")
+def parse_element(tokens: TokenStream, what: str) -> Word:
+    """A word between braces, where a separator cannot stand."""
+    if tokens.may_end_lines_in_braces:
+        tokens.skip_newlines()
+    elif (token := tokens.peek()).kind is TokenKind.NEWLINE:
+        tokens.fail_at(token.span, f"expected {what}, found {token.shown}", _LINE_ENDS_HINT)
+    return tokens.expect_word(what)
 
 
-def _skip_separator(tokens: TokenStream, opening: Span) -> None:
-    """A comma, line ends, or nothing."""
-    if tokens.take_symbol(","):
-        return
-    newline = tokens.peek()
-    while tokens.peek().kind is TokenKind.NEWLINE:
-        tokens.next()
+def take_closing(tokens: TokenStream, opening: Span) -> Token | None:
+    """The closing brace, or None after a separator: a comma, line ends, or nothing."""
+    has_ended_line = tokens.skip_newlines()
     following = tokens.peek()
-    begins_statement = following.kind is TokenKind.KEYWORD and following.text in STATEMENT_KEYWORDS
-    if following.kind is TokenKind.END or (newline.kind is TokenKind.NEWLINE and begins_statement):
+    if following.kind is TokenKind.SYMBOL and following.text == "}":
+        if has_ended_line and not tokens.may_end_lines_in_braces:
+            message = 'the closing "}" must follow the last element on its line'
+            tokens.fail_at(following.span, message, _LINE_ENDS_HINT)
+        return tokens.next()
+    if (tokens.may_end_lines_in_braces or not has_ended_line) and tokens.take_symbol(","):
+        return None
+    begins_statement = following.kind is TokenKind.KEYWORD and following.text in tokens.statement_keywords
+    if following.kind is TokenKind.END or (has_ended_line and begins_statement):
         tokens.fail_at(opening, 'this "{" is never closed')
-    if newline.kind is TokenKind.NEWLINE and tokens.peek().text == "}" and tokens.peek().kind is TokenKind.SYMBOL:
-        tokens.fail_at(tokens.peek().span, 'the closing "}" must follow the last element on its line', _LINE_ENDS_HINT)
+    return None

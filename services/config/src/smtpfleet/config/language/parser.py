@@ -7,10 +7,13 @@ effects beyond diagnostics and the stamps of files read. Called by compilation.p
 from collections.abc import Callable
 from typing import NoReturn
 
-from smtpfleet.config.language.diagnostics import Diagnostics, did_you_mean
+from smtpfleet.config.language.diagnostics import Diagnostics
 from smtpfleet.config.language.files import ConfigFiles, ReadFile
+from smtpfleet.config.language.form import MODERN_STATEMENTS, find_form
 from smtpfleet.config.language.lexer import Lexer
 from smtpfleet.config.language.macros import Macros, is_usable_name
+from smtpfleet.config.language.modern.parser import parse_modern
+from smtpfleet.config.language.modern.stream import ModernTokenStream
 from smtpfleet.config.language.parse_global import (
     parse_bounce_warn,
     parse_expire,
@@ -20,7 +23,9 @@ from smtpfleet.config.language.parse_global import (
     parse_pki,
     parse_queue,
     parse_size,
+    parse_text,
 )
+from smtpfleet.config.language.parse_lines import parse_lines, parse_macro_value
 from smtpfleet.config.language.parse_listen import parse_listen
 from smtpfleet.config.language.parse_rule import parse_rule
 from smtpfleet.config.language.parse_table import parse_table_statement
@@ -28,6 +33,7 @@ from smtpfleet.config.language.source import Span
 from smtpfleet.config.language.stream import TokenStream, Unparsable
 from smtpfleet.config.language.tokens import KEYWORDS_5_4, STATEMENT_KEYWORDS, Token, TokenKind
 from smtpfleet.config.language.tree import Statement, Tree, Word
+from smtpfleet.contracts.configuration import MODERN
 
 _STATEMENTS: dict[str, Callable[[TokenStream, Token], Statement]] = {
     "table": parse_table_statement,
@@ -45,8 +51,8 @@ _STATEMENTS: dict[str, Callable[[TokenStream, Token], Statement]] = {
     "filterchain": parse_filter,
 }
 
-_LATER_STATEMENTS = ("action", "match", "mta", "smtp", "srs", "proc", "admd", "bounce", "ca")
-"""First words of the form of OpenSMTPD 6.4 and later that are no statements of this one."""
+_BARE_STATEMENTS = {"ciphers": parse_text, "subaddressing-delimiter": parse_text}
+"""Statements that came after 5.4.1. Their words are not reserved: with `=` after them they name a macro, as they used to."""
 
 
 def parse(main: ReadFile, files: ConfigFiles, macros: Macros, diagnostics: Diagnostics) -> Tree:
@@ -54,37 +60,26 @@ def parse(main: ReadFile, files: ConfigFiles, macros: Macros, diagnostics: Diagn
     if main.bad_byte is not None:
         bad = main.bad_byte
         diagnostics.error(Span(main.source, bad.line, bad.column, 1), f"syntax error: {bad.reason}")
+    form = find_form(main, files, macros)
+    if form.language == MODERN:
+        modern = ModernTokenStream(Lexer(main.source, macros, diagnostics), macros, files, diagnostics)
+        return Tree(parse_modern(modern, form), Span(main.source, 1, 1, 1), MODERN)
     tokens = TokenStream(Lexer(main.source, macros, diagnostics), macros, files, diagnostics)
-    statements: list[Statement] = []
-    while (token := tokens.peek()).kind is not TokenKind.END:
-        if token.kind is TokenKind.NEWLINE:
-            tokens.next()
-            continue
-        try:
-            _parse_line(tokens, statements)
-        except Unparsable:
-            tokens.skip_statement()
-    return Tree(tuple(statements), Span(main.source, 1, 1, 1))
+    tokens.began = form.began
+    return Tree(parse_lines(tokens, _parse_statement), Span(main.source, 1, 1, 1))
 
 
-def _parse_line(tokens: TokenStream, statements: list[Statement]) -> None:
-    """One statement and its line end."""
-    if tokens.take_keyword("include"):
-        path = tokens.expect_word('the path of a file after "include"')
-        _expect_line_end(tokens)
-        tokens.next()
-        tokens.include(path)
-        return
+def _parse_statement(tokens: TokenStream) -> Statement | None:
+    """What a line holds; None for a macro."""
     token = tokens.peek()
     if token.kind is TokenKind.KEYWORD and token.text in _STATEMENTS:
-        statement = _STATEMENTS[tokens.next().text](tokens, token)
-        _expect_line_end(tokens)
-        statements.append(statement)
-        return
+        return _STATEMENTS[tokens.next().text](tokens, token)
     if name := tokens.take_word():
+        is_assignment = tokens.peek().kind is TokenKind.SYMBOL and tokens.peek().text == "="
+        if name.text in _BARE_STATEMENTS and not token.is_quoted and not is_assignment:
+            return _BARE_STATEMENTS[name.text](tokens, token)
         _parse_macro(tokens, name)
-        _expect_line_end(tokens)
-        return
+        return None
     _fail_to_begin(tokens, token.span, token.shown, token.text)
 
 
@@ -92,30 +87,22 @@ def _fail_to_begin(tokens: TokenStream, span: Span, shown: str, text: str) -> No
     """Nothing begins like this."""
     if tokens.peek().kind is TokenKind.FAULT:
         raise Unparsable
-    if text in _LATER_STATEMENTS:
-        hint = "this looks like the form of OpenSMTPD 6.4 and later, which is not supported yet; write accept and reject rules"
-    elif text == "hostname":
+    if text in MODERN_STATEMENTS:
+        tokens.fail_at(span, f'"{text}" belongs to the form of OpenSMTPD 6.4 and later', tokens.began)
+    if text == "hostname":
         hint = "the server name is the first line of /etc/mail/mailname, or SMTPFLEET_SERVER_NAME"
     elif text in KEYWORDS_5_4:
         hint = f"{text} is a reserved word; it begins no statement and names no macro"
     else:
-        hint = did_you_mean(text, STATEMENT_KEYWORDS)
+        hint = tokens.diagnostics.suggest(text, (*STATEMENT_KEYWORDS, *_BARE_STATEMENTS))
     tokens.fail_at(span, f"expected a statement or a macro assignment, found {shown}", hint)
 
 
 def _parse_macro(tokens: TokenStream, name: Word) -> None:
     if not tokens.take_symbol("="):
         _fail_to_begin(tokens, name.span, f'"{name.text}"', name.text)
-    if (token := tokens.peek()).kind in (TokenKind.NUMBER, TokenKind.KEYWORD):
-        tokens.macros.define(name.text, token.text)  # an error, but what uses the macro is not wrong because of it
-    value = tokens.expect_word("the value of a macro")
+    parse_macro_value(tokens, name)
     if not is_usable_name(name.text):
         tokens.diagnostics.warning(
             name.span, f'macro "{name.text}" can never be used', "names are letters, digits and _"
         )
-    tokens.macros.define(name.text, value.text)
-
-
-def _expect_line_end(tokens: TokenStream) -> None:
-    if not tokens.is_at_line_end():
-        tokens.fail("the end of the line")

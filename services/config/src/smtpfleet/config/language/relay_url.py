@@ -1,14 +1,12 @@
-"""The URL of `relay via`: `[scheme://][label@]host[:port]`.
+"""The URL of `relay via` in the classic form: `[scheme://][label@]host[:port]`, with the schemes that form has.
 
-Pure text to parts; says why where it is invalid. Which of it can be carried out is the business of compile_rule.py. OpenSMTPD:
+Pure text to parts; says why where it is invalid. Host and port are read by mail.relay_url, as for the modern form. Called by compile_action.py. OpenSMTPD:
 text_to_relayhost (to.c).
 """
 
-import re
 from dataclasses import dataclass
 
-_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,253}[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]+\]")
-PORT_MAX = 65535
+from smtpfleet.mail.relay_url import BadRelayUrl, parse_relay_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +63,5 @@ def parse_relay_url(text: str) -> RelayUrl | BadUrl:
         return BadUrl(f"{name}:// needs a label, as in {name}://label@host")
     if has_label and not scheme.needs_auth:
         return BadUrl(f'"{label}@" needs a scheme with +auth, as in tls+auth://label@host')
-    host, port = address, 0
-    # The last colon outside brackets begins the port; OpenSMTPD takes any last colon and so cannot name an IPv6 host.
-    if ":" in address and not address.endswith("]"):
-        host, _, digits = address.rpartition(":")
-        if not re.fullmatch(r"[0-9]{1,5}", digits) or not 1 <= int(digits) <= PORT_MAX:
-            return BadUrl(f'the port must be 1 to {PORT_MAX}, found "{digits}"')
-        port = int(digits)
-    if not _HOST.fullmatch(host):
-        return BadUrl(f'"{host}" is not a host' if host else "it names no host")
-    if scheme.is_lmtp and not port:
-        return BadUrl("lmtp:// needs a port")
-    return RelayUrl(scheme, label, host.lower(), port)
+    parts = parse_relay_address(address, needs_port=scheme.is_lmtp)
+    return BadUrl(parts.reason) if isinstance(parts, BadRelayUrl) else RelayUrl(scheme, label, *parts)

@@ -11,12 +11,18 @@ from smtpfleet.contracts.configuration import Location
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceText:
-    """name: as shown to the operator. order: in which the texts of one compilation were read, for sorting diagnostics."""
+    """name: as shown to the operator. order: in which the texts of one compilation were read, for sorting diagnostics.
+
+    included_at: the path in the include statement that led here, None in the main file and in tables. secret_lines: numbers of lines
+    that hold passwords, found out while the text is compiled; messages do not quote them.
+    """
 
     name: str
-    text: str
+    text: str = field(repr=False)
     order: int
-    lines: tuple[str, ...] = field(init=False)
+    included_at: "Span | None" = None
+    secret_lines: set[int] = field(default_factory=set)
+    lines: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lines", tuple(self.text.split("\n")))
@@ -31,6 +37,16 @@ class Span:
     column: int
     length: int
     expansion: str = ""
+
+    @property
+    def includes(self) -> "tuple[Span, ...]":
+        """The places that led to this text, the nearest first."""
+        chain: list[Span] = []
+        at = self.source.included_at
+        while at is not None:
+            chain.append(at)
+            at = at.source.included_at
+        return tuple(chain)
 
     @property
     def location(self) -> Location:

@@ -5,9 +5,10 @@ line. Knows no statement. OpenSMTPD: the file stack of parse.y (pushfile, popfil
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NoReturn
 
-from smtpfleet.config.language.diagnostics import Diagnostics, did_you_mean
+from smtpfleet.config.language.diagnostics import Diagnostics
 from smtpfleet.config.language.files import ConfigFiles, Unreadable
 from smtpfleet.config.language.lexer import Lexer
 from smtpfleet.config.language.macros import Macros
@@ -17,6 +18,8 @@ from smtpfleet.config.language.tree import Number, Word
 
 INCLUDE_LIMIT = 16
 """Deepest nesting of includes; OpenSMTPD stops at its open-file limit. Chosen, no source."""
+INCLUDES_MAX = 1000
+"""Includes in all: sixteen files that include each the next twice would be read 65,535 times. Chosen, no source."""
 
 
 class Unparsable(Exception):
@@ -24,9 +27,17 @@ class Unparsable(Exception):
 
 
 class TokenStream:
-    """Tokens of the main file and whatever it includes."""
+    """Tokens of the main file and whatever it includes.
+
+    statement_keywords: where a broken statement is given up; of the classic form. may_end_lines_in_braces: also after the opening one,
+    around commas and before the closing one.
+    """
+
+    statement_keywords: tuple[str, ...] = STATEMENT_KEYWORDS
+    may_end_lines_in_braces = False
 
     def __init__(self, lexer: Lexer, macros: Macros, files: ConfigFiles, diagnostics: Diagnostics) -> None:
+        self.began = ""  # why the file is in this form, for messages about statements of the other
         self.macros = macros
         self.diagnostics = diagnostics
         self._files = files
@@ -35,6 +46,7 @@ class TokenStream:
         self._behind: Token | None = None  # comes after _ahead; only while recovering
         self._last_was_newline = True
         self._open_braces = 0
+        self._include_count = 0
         self._taken: Token | None = None
 
     def peek(self) -> Token:
@@ -70,17 +82,20 @@ class TokenStream:
         if any(lexer.source.name == str(where) for lexer in self._lexers):
             self.diagnostics.error(path.span, f"failed to include file {path.text}: it includes itself")
             return
-        if len(self._lexers) > INCLUDE_LIMIT:
-            self.diagnostics.error(path.span, f"failed to include file {path.text}: nested too deeply")
+        self._include_count += 1
+        if len(self._lexers) > INCLUDE_LIMIT or self._include_count > INCLUDES_MAX:
+            fault = "nested too deeply" if self._include_count <= INCLUDES_MAX else "too many includes"
+            self.diagnostics.error(path.span, f"failed to include file {path.text}: {fault}")
             return
         got = self._files.read(where)
         if isinstance(got, Unreadable):
             self.diagnostics.error(path.span, f"failed to include file {path.text}: {got.reason}")
             return
+        source = replace(got.source, included_at=path.span)
         if got.bad_byte is not None:
             bad = got.bad_byte
-            self.diagnostics.error(Span(got.source, bad.line, bad.column, 1), f"syntax error: {bad.reason}")
-        self._lexers.append(Lexer(got.source, self.macros, self.diagnostics))
+            self.diagnostics.error(Span(source, bad.line, bad.column, 1), f"syntax error: {bad.reason}")
+        self._lexers.append(Lexer(source, self.macros, self.diagnostics))
 
     # Questions that take the token where the answer is yes.
 
@@ -88,6 +103,16 @@ class TokenStream:
         """The next token if it is one of the keywords."""
         token = self.peek()
         return self.next() if token.kind is TokenKind.KEYWORD and token.text in keywords else None
+
+    def take_option(self, *names: str) -> Token | None:
+        """The next token if it is one of the names, reserved or not, but not in quotes.
+
+        What came after 5.4.1 is reserved here only where it has a meaning, so that it stays usable as a name everywhere else.
+        """
+        token = self.peek()
+        is_bare_word = token.kind is TokenKind.WORD and not token.is_quoted
+        is_name = is_bare_word or token.kind is TokenKind.KEYWORD
+        return self.next() if is_name and token.text in names else None
 
     def take_symbol(self, *symbols: str) -> Token | None:
         """The next token if it is one of the symbols."""
@@ -114,6 +139,14 @@ class TokenStream:
         """Whether the statement ends here."""
         return self.peek().kind in (TokenKind.NEWLINE, TokenKind.END)
 
+    def skip_newlines(self) -> bool:
+        """Passes line ends, where a statement may go on after them; whether there were any."""
+        has_skipped = False
+        while self.peek().kind is TokenKind.NEWLINE:
+            self.next()
+            has_skipped = True
+        return has_skipped
+
     def skip_statement(self) -> None:
         """On to the end of the statement that could not be read; its newline stays.
 
@@ -132,7 +165,7 @@ class TokenStream:
             return True
         if self._taken is None or self._taken.kind is not TokenKind.NEWLINE:
             return False
-        begins_statement = token.kind is TokenKind.KEYWORD and token.text in STATEMENT_KEYWORDS
+        begins_statement = token.kind is TokenKind.KEYWORD and token.text in self.statement_keywords
         if begins_statement or token.kind is TokenKind.NEWLINE:
             self._put_back_newline(self._taken)
             return True
@@ -165,7 +198,8 @@ class TokenStream:
         token = self.peek()
         if token.kind is TokenKind.FAULT:  # the lexer has said why
             raise Unparsable
-        hint = did_you_mean(token.text, candidates) if token.kind in (TokenKind.WORD, TokenKind.KEYWORD) else ""
+        is_word = token.kind in (TokenKind.WORD, TokenKind.KEYWORD)
+        hint = self.diagnostics.suggest(token.text, candidates) if is_word else ""
         if needs_word and token.kind in (TokenKind.KEYWORD, TokenKind.NUMBER):
             hint = f'to use it as a string, quote it: "{token.text}"'
         elif token.kind is TokenKind.SYMBOL and token.text in "/@~*-%|":

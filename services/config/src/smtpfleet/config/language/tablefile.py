@@ -12,6 +12,8 @@ from smtpfleet.config.language.source import SourceText, Span
 
 LIST = "list"
 MAPPING = "mapping"
+DYNAMIC = "dynamic"
+"""Table.kind where the backend decides what it answers."""
 
 
 @dataclass(slots=True)

@@ -1,12 +1,17 @@
 """The syntax tree: what is written, with the place of every part, before anything is looked up or filled in.
 
-One node per statement of the 5.4 grammar (reference section 1.3). Frozen; made by parse_*, read by compile_*. The 6.4 form will add its
-statements here (action, match) and compile to the same model.
+One node per statement of the 5.4 grammar (reference section 1.3). Frozen; made by parse_*, read by compile_*. What only the form of 6.4
+and later has (action, match) is in modern/tree.py.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from smtpfleet.config.language.source import Span
+from smtpfleet.contracts.configuration import CLASSIC
+
+if TYPE_CHECKING:  # its nodes are made of these
+    from smtpfleet.config.language.modern.tree import ModernStatement
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +72,10 @@ class TableStatement:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A condition. subject: tagged, from, for, sender, recipient. choice: any, local, source, domain, "" where there is none.
+    """A condition. subject: tagged, from, for, sender, recipient, authenticated. choice: any, local, source, domain, "" where there is
+    none.
 
-    argument: the tag, or the table; None for any and local.
+    argument: the tag, or the table; None for any, local and authenticated.
     """
 
     subject: str
@@ -90,11 +96,12 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """`deliver to`. method: maildir, mbox, mda or lmtp."""
+    """`deliver to`. method: maildir, mbox, mda or lmtp. is_rcpt_to: of lmtp."""
 
     method: str
     argument: Word | None
     span: Span
+    is_rcpt_to: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +154,12 @@ class ListenOption:
 
 @dataclass(frozen=True, slots=True)
 class ListenStatement:
-    """`listen on`."""
+    """`listen on`. is_socket: `listen on socket`, written without quotes."""
 
     on: Word
     options: tuple[ListenOption, ...]
     span: Span
+    is_socket: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +223,19 @@ class QueueStatement:
 
 @dataclass(frozen=True, slots=True)
 class PkiStatement:
-    """`pki NAME …`: files by option, the last one of each."""
+    """`pki NAME …`: arguments by option (certificate, key, ca, dhparams, dhe), the last one of each."""
 
     name: Word
     files: dict[str, Word]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class TextStatement:
+    """A keyword and a text: `ciphers STRING`, `subaddressing-delimiter STRING`."""
+
+    keyword: str
+    text: Word
     span: Span
 
 
@@ -243,13 +260,15 @@ Statement = (
     | LimitStatement
     | QueueStatement
     | PkiStatement
+    | TextStatement
     | FilterStatement
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """All statements that could be read, in order. main: start of the main file, for what is missing as a whole."""
+    """All statements that could be read, in order. main: start of the main file, for what is missing as a whole. language: its form."""
 
-    statements: tuple[Statement, ...]
+    statements: "tuple[Statement | ModernStatement, ...]"
     main: Span
+    language: str = CLASSIC

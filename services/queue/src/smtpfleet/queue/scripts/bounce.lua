@@ -14,7 +14,7 @@ end
 for m = i, i + members * 2 - 1, 2 do
   redis.call('HDEL', bounce_key, ARGV[m])
   counts.bouncing = counts.bouncing - 1
-  if ARGV[m + 1] == 'failed' and redis.call('HDEL', key, ARGV[m]) == 1 then
+  if ARGV[m + 1] ~= 'delayed' and redis.call('HDEL', key, ARGV[m]) == 1 then
     counts.envelopes = counts.envelopes - 1
   end
 end

@@ -4,6 +4,8 @@
 --   deferred    argument = envelope bytes, due = next attempt
 --   delayed     as deferred, and the sender is to be warned
 --   failed      argument = envelope bytes; a bounce is to be written
+--   delivered   as failed, for a sender who wants to hear of success; the envelope stays until that is written
+--   relayed     as delivered, by a peer that will not report itself
 --   quarantined argument = reason; stays in the message, is not scheduled
 --   missing     only leaves the lease
 -- Returns 1 per outcome that was applied, 0 per one that was refused: its lease does not hold the envelope (any more).
@@ -52,9 +54,9 @@ for i = 3, #ARGV, 5 do
         if action == 'delayed' then
           bounce(msgid, number, 'delayed')
         end
-      elseif action == 'failed' then
+      elseif action == 'failed' or action == 'delivered' or action == 'relayed' then
         redis.call('HSET', key, number, argument)
-        bounce(msgid, number, 'failed')
+        bounce(msgid, number, action)
       elseif action == 'quarantined' then
         if redis.call('HSET', tag .. 'quarantine', evpid, argument) == 1 then
           counts.quarantined = counts.quarantined + 1

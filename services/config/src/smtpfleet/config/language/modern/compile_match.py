@@ -1,0 +1,117 @@
+"""`match` to Rules, with what is implied filled in: from local, for local names, and any for conditions that say who or where else.
+
+Called by compiler.py and, for the condition of a filter, by compile_filter.py. OpenSMTPD: match in parse.y, ruleset.c for the order of
+conditions.
+"""
+
+from smtpfleet.config.language.compile_listen import TAG_LIMIT
+from smtpfleet.config.language.compile_table import DOMAIN, MAILADDR_RECIPIENT, MAILADDR_SENDER, NETADDR, Service
+from smtpfleet.config.language.modern.table_use import AUTH_USER, REGEX, STRING, use_modern_table
+from smtpfleet.config.language.modern.tree import MatchCondition, MatchStatement
+from smtpfleet.config.language.rule_reach import warn_of_openness
+from smtpfleet.config.language.scope import Scope
+from smtpfleet.config.language.tree import InlineList
+from smtpfleet.contracts.configuration import (
+    ANY_DESTINATION,
+    ANY_HOST,
+    LOCAL_HOST,
+    LOCAL_NAMES,
+    Action,
+    Condition,
+    RejectAction,
+    Rule,
+)
+
+_SUBJECTS = {
+    "src": "source",
+    "domain": "destination",
+    "mail-from": "sender",
+    "rcpt-to": "recipient",
+    "tag": "tag",
+    "helo": "helo",
+    "auth": "auth",
+    "tls": "tls",
+    "rdns": "rdns",
+    "socket": "socket",
+    "fcrdns": "fcrdns",
+}
+_SERVICES: dict[str, Service] = {
+    "source": NETADDR,
+    "destination": DOMAIN,
+    "sender": MAILADDR_SENDER,
+    "recipient": MAILADDR_RECIPIENT,
+    "tag": STRING,
+    "helo": DOMAIN,
+    "auth": AUTH_USER,
+    "rdns": DOMAIN,
+}
+_FIXED_TABLES = {
+    ("from", "any"): ("source", ANY_HOST),
+    ("from", "local"): ("source", LOCAL_HOST),
+    ("for", "any"): ("destination", ANY_DESTINATION),
+    ("for", "local"): ("destination", LOCAL_NAMES),
+}
+_ORDER = ("tag", "source", "socket", "rdns", "destination", "helo", "auth", "tls", "sender", "recipient")
+"""ruleset_match's; conditions are all pure, so this only makes snapshots read alike."""
+
+
+def compile_match(scope: Scope, statement: MatchStatement) -> None:
+    """Adds the rule; what is wrong is reported, and a wrong snapshot is never published."""
+    conditions = _conditions(scope, statement)
+    action: Action | None = RejectAction()
+    expire_s, name = 0, ""
+    if statement.action is not None:
+        name = statement.action.text
+        declared = scope.modern.actions.get(name)
+        if declared is None:
+            hint = scope.diagnostics.suggest(name, scope.modern.actions) or "an action is declared before it is used"
+            scope.diagnostics.error(statement.action.span, f"no such dispatcher: {name}", hint)
+            action = None
+        else:
+            declared.is_used = True
+            action, expire_s = declared.action, declared.expire_s
+    if action is None:
+        return
+    warn_of_openness(scope, statement.span, conditions, action)
+    scope.rule_spans.append(statement.span)
+    scope.rules.append(Rule(statement.span.location, conditions, action, expire_s, name))
+
+
+def _conditions(scope: Scope, statement: MatchStatement) -> tuple[Condition, ...]:
+    found: dict[str, Condition] = {}
+    taken: set[str] = set()
+    for written in statement.conditions:
+        # `from auth` takes the place of from and that of auth.
+        places = [written.subject] + ([written.choice] if written.choice in ("auth", "mail-from", "rcpt-to") else [])
+        if again := [place for place in places if place in taken]:
+            scope.diagnostics.error(written.span, f"{again[0]} already specified for this rule", "it comes once")
+            continue
+        taken.update(places)
+        condition = compile_condition(scope, written)
+        found[condition.subject] = condition
+    if "from" not in taken:
+        found["source"] = Condition("source", LOCAL_HOST, negated=False)
+    elif not found.keys() & {"source", "socket", "rdns"}:
+        found["source"] = Condition("source", ANY_HOST, negated=False)
+    if "for" not in taken:
+        found["destination"] = Condition("destination", LOCAL_NAMES, negated=False)
+    elif "destination" not in found:
+        found["destination"] = Condition("destination", ANY_DESTINATION, negated=False)
+    return tuple(found[subject] for subject in _ORDER if subject in found)
+
+
+def compile_condition(scope: Scope, written: MatchCondition) -> Condition:
+    """One condition; "" as value where its table is wrong (reported)."""
+    if fixed := _FIXED_TABLES.get((written.subject, written.choice)):
+        return Condition(*fixed, negated=written.is_negated)
+    subject = _SUBJECTS[written.choice or written.subject]
+    if written.table is None:
+        return Condition(subject, "", written.is_negated, "any")
+    service = REGEX if written.is_regex else _SERVICES[subject]
+    value = use_modern_table(scope, written.table, service, written.subject)
+    if subject == "tag" and not written.is_regex and isinstance(written.table, InlineList):
+        for tag in written.table.items:
+            if len(tag.text) > TAG_LIMIT:
+                scope.diagnostics.error(tag.span, f"tag name too long: {tag.text}", f"at most {TAG_LIMIT} characters")
+            scope.rule_tags.append((tag.text, tag.span))
+    return Condition(subject, value, written.is_negated, "regex" if written.is_regex else "table")

@@ -1,0 +1,74 @@
+"""Statements of the modern form that stand for the whole server and have no classic counterpart: ca, mda wrapper, queue ttl, srs, admd.
+
+Keys of SRS never come this far: parse_setting.py drops them. Called by compiler.py. OpenSMTPD: those statements in parse.y.
+"""
+
+from smtpfleet.config.language.compile_delay import compile_delay_s
+from smtpfleet.config.language.modern.tree import (
+    AdmdStatement,
+    CaStatement,
+    QueueTtlStatement,
+    SrsKeyStatement,
+    SrsTtlStatement,
+    WrapperStatement,
+)
+from smtpfleet.config.language.scope import Scope
+from smtpfleet.contracts.configuration import Ca
+
+SRS_TTL_MIN_S = 86400
+"""A rewritten sender carries its age in days (parse.y: srs ttl)."""
+_MDA_TOKEN = "%{mda}"  # noqa: S105 a format token
+
+
+def compile_ca(scope: Scope, statement: CaStatement) -> None:
+    """A bundle by name. The file is named, not opened: it lies where TLS is spoken."""
+    name = statement.name.text.lower()
+    if not statement.certificate.text:
+        scope.diagnostics.error(statement.certificate.span, "invalid cert path: it names no file")
+    elif name in scope.modern.cas:
+        scope.diagnostics.warning(statement.name.span, f"ca {name} is declared twice", "the last one counts")
+    scope.modern.cas[name] = Ca(name, str(scope.files.resolve(statement.certificate.text)))
+
+
+def compile_wrapper(scope: Scope, statement: WrapperStatement) -> None:
+    """A command around those of mda."""
+    name, command = statement.name, statement.command
+    if name.text in scope.modern.wrappers:
+        scope.diagnostics.error(name.span, f"mda wrapper already declared with that name: {name.text}")
+        return
+    if _MDA_TOKEN not in command.text.lower():
+        hint = f"{_MDA_TOKEN} stands for the command of the action"
+        scope.diagnostics.warning(command.span, f"the wrapper {name.text} never runs what it wraps", hint)
+    scope.modern.wrappers[name.text] = command.text
+
+
+def compile_queue_ttl(scope: Scope, statement: QueueTtlStatement) -> None:
+    """The lifetime of envelopes whose action has none of its own."""
+    delay_s = compile_delay_s(scope, statement.delay, f"invalid ttl delay: {statement.delay.text}")
+    scope.expire_s = delay_s or scope.expire_s
+
+
+def compile_srs_key(scope: Scope, statement: SrsKeyStatement) -> None:
+    """That there is a key; OpenSMTPD lets a second one replace the first."""
+    scope.modern.has_srs_key |= not statement.is_backup
+    scope.not_applied_yet(statement.span, "srs")
+
+
+def compile_srs_ttl(scope: Scope, statement: SrsTtlStatement) -> None:
+    """How long a rewritten sender is good."""
+    delay_s = compile_delay_s(scope, statement.delay, f'ttl delay "{statement.delay.text}" is invalid')
+    if delay_s is None:
+        return
+    if delay_s < SRS_TTL_MIN_S:
+        message = f'ttl delay "{statement.delay.text}" is too short'
+        scope.diagnostics.error(statement.delay.span, message, "one day at least")
+    else:
+        scope.modern.srs_ttl_s = delay_s
+
+
+def compile_admd(scope: Scope, statement: AdmdStatement) -> None:
+    """The administrative domain filters put into Authentication-Results."""
+    if not statement.name.text or not statement.name.text.isprintable() or " " in statement.name.text:
+        hint = "a name without blanks; it stands in headers"
+        scope.diagnostics.error(statement.name.span, f"invalid admd: {statement.name.text}", hint)
+    scope.modern.admd = statement.name.text

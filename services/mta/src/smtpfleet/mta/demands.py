@@ -1,0 +1,131 @@
+"""What a relay demands of its sessions: who we are, what we show, where we go out from; made anew for every session.
+
+Asks config for what is not in the snapshot (passwords, dynamic tables); whatever cannot be had fails the relay for now, never a message
+for good. Never connects. Used by connector.py. OpenSMTPD: mta.c:mta_query_secret, mta_query_source, mta_session.c:mta_on_ptr (helo).
+"""
+
+import ssl
+
+from smtpfleet.contracts.commands import TableService
+from smtpfleet.contracts.configuration import Configuration
+from smtpfleet.contracts.envelope import RemoteDispatcher
+from smtpfleet.contracts.status import Status
+from smtpfleet.mail.tables import TableError
+from smtpfleet.mta.auth import Credentials, read_credentials
+from smtpfleet.mta.session import (
+    TLS_NONE,
+    TLS_OPPORTUNISTIC,
+    TLS_REQUIRE,
+    TLS_SECURE,
+    TLS_SMTPS,
+    Attempt,
+    SessionParameters,
+)
+from smtpfleet.mta.settings import MtaSettings
+from smtpfleet.mta.source import SourcePicker
+from smtpfleet.mta.tls import TlsContexts, TlsDemand
+from smtpfleet.mta.transaction import Timeouts
+from smtpfleet.runtime.maillog import MailLog
+from smtpfleet.runtime.table_client import TableClient
+from smtpfleet.runtime.tls_files import TlsFault
+
+S451_NO_CREDENTIALS = Status(451, "4.7.0", "Could not retrieve credentials")
+S451_NO_CERTIFICATE = Status(451, "4.7.0", "Could not retrieve certificate")
+S451_NO_HELO = Status(451, "4.3.5", "Could not retrieve HELO name")
+
+
+class Demands:
+    """Makes SessionParameters. timeouts: of every session."""
+
+    def __init__(
+        self, settings: MtaSettings, tls: TlsContexts, tables: TableClient, log: MailLog, timeouts: Timeouts
+    ) -> None:
+        self._settings = settings
+        self._tls = tls
+        self._tables = tables
+        self._log = log
+        self._timeouts = timeouts
+        self._sources = SourcePicker(tables)
+
+    async def of(self, d: RemoteDispatcher, configuration: Configuration) -> SessionParameters | Status:
+        """What sessions of this relay must be like, or why there can be none now."""
+        credentials = await self._credentials(d) if d.auth else None
+        if isinstance(credentials, Status):
+            return credentials
+        source = await self._sources.pick(configuration, d.source) if d.source else self._settings.source_address
+        if isinstance(source, Status):
+            return source
+        helo = await self._helo(d, configuration, source)
+        if isinstance(helo, Status):
+            return helo
+        context = self._context(d, configuration, helo)
+        if isinstance(context, Status):
+            return context
+        return SessionParameters(
+            helo=helo,
+            attempts=self._attempts(d),
+            context=context,
+            source=source,
+            connect_timeout_s=self._settings.connect_timeout_s,
+            timeouts=self._timeouts,
+            is_lmtp=d.is_lmtp,
+            credentials=credentials,
+        )
+
+    def _attempts(self, d: RemoteDispatcher) -> tuple[Attempt, ...]:
+        """One, or two where the second mends what the first may fail at: TLS that nobody demanded, and the classic `secure`."""
+        smtp_port, smtps_port = d.port or self._settings.mx_port, d.port or self._settings.smtps_port
+        if d.tls == TLS_OPPORTUNISTIC:
+            # Who must say a password says it through TLS or not at all.
+            if d.auth:
+                return (Attempt(TLS_REQUIRE, smtp_port),)
+            return Attempt(TLS_OPPORTUNISTIC, smtp_port), Attempt(TLS_NONE, smtp_port)
+        if d.tls == TLS_SECURE:
+            return Attempt(TLS_REQUIRE, smtp_port), Attempt(TLS_SMTPS, smtps_port)
+        return (Attempt(d.tls, smtps_port if d.tls == TLS_SMTPS else smtp_port),)
+
+    async def _credentials(self, d: RemoteDispatcher) -> Credentials | Status:
+        table, _, label = d.auth.partition(":")
+        try:
+            value = await self._tables.lookup_credentials(table, label)
+        except TableError as error:
+            self._log.warning("no credentials for a relay", relay=d.domain, table=table, reason=error)
+            return S451_NO_CREDENTIALS
+        credentials = read_credentials(value) if value is not None else None
+        if credentials is None:
+            self._log.warning("no credentials for a relay", relay=d.domain, table=table, label=label)
+            return S451_NO_CREDENTIALS
+        return credentials
+
+    async def _helo(self, d: RemoteDispatcher, configuration: Configuration, source: str) -> str | Status:
+        """The name for EHLO: by our address where a table says so and the address is known, else a fixed one."""
+        if not d.helo_source or not source:
+            return d.helo or configuration.hostname
+        table = configuration.tables.get(d.helo_source)
+        if table is not None and table.is_inline:
+            name = table.entries.get(source) or table.entries.get(f"[{source}]")
+        else:
+            try:
+                name = await self._tables.lookup(d.helo_source, TableService.ADDRNAME, source)
+            except TableError:
+                name = None
+        return name or S451_NO_HELO
+
+    def _context(self, d: RemoteDispatcher, configuration: Configuration, helo: str) -> ssl.SSLContext | Status:
+        # Without `pki` the one that has our name is shown, where there is one (reference 7.7).
+        pki = configuration.pki.get(d.pki or helo.lower())
+        if d.pki and pki is None:
+            return S451_NO_CERTIFICATE
+        ca = configuration.cas[d.ca].certificate if d.ca in configuration.cas else ""
+        demand = TlsDemand(
+            is_verifying=d.verify and d.tls not in (TLS_OPPORTUNISTIC, TLS_NONE),
+            ca=ca or (pki.ca if pki is not None else ""),
+            pki=pki,
+            ciphers=d.ciphers,
+            protocols=d.protocols,
+        )
+        try:
+            return self._tls.choose(demand)
+        except TlsFault as fault:
+            self._log.error("TLS of a relay cannot be set up", relay=d.domain, error=fault)
+            return S451_NO_CERTIFICATE

@@ -1,0 +1,114 @@
+"""How much work a file can make: time grows with its size and not faster, and what could multiply has a limit."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from smtpfleet.config.language.diagnostics import LINE_SHOWN_MAX, SHOWN_MAX
+from smtpfleet.config.language.macros import EXPANSION_MAX
+from smtpfleet.config.language.stream import INCLUDES_MAX
+from tests.unit.config.stage import LISTENER, Compilation, compile_text
+
+MEGABYTE = 1_000_000
+
+
+def numbered(line: str) -> Callable[[int], str]:
+    """Lines of this form with a number each, as many as make the size asked for."""
+    return lambda size: "".join(line.format(number) for number in range(size // len(line)))
+
+
+WHOLE_FILES: dict[str, Callable[[int], str]] = {
+    "a table": lambda size: f"table t {{ {numbered('host{}.example.test ')(size).rstrip()} }}\nreject for domain <t>\n",
+    "comments": lambda size: numbered("# {} reject \\\n")(size) + "\nreject\n",
+}
+SHAPES: dict[str, Callable[[int], str]] = {
+    "statements that are none": numbered("x{}\n"),
+    "quotes that are not closed": numbered("'{}\n"),
+    "braces": lambda size: "{" * size,
+    "tables that are not closed": numbered("table t{} {{\n"),
+    "one line of equal entries": lambda size: f"table t {{ {'a ' * (size // 2)}}}\nreject for domain <t>\n",
+    "bad names of tables": lambda size: (
+        numbered("table t{} {{ a }}\n")(size // 2) + numbered("reject for domain <u{}>\n")(size // 2)
+    ),
+    "a table looked at for every rule": lambda size: (
+        f"table t {{ {numbered('h{}@x ')(size // 2)} }}\n" + numbered("reject for domain <t> #{}\n")(size // 2)
+    ),
+    "a chain of filters": lambda size: f"filterchain c {numbered('f{} ')(size)}\n",
+    "a chain of the modern form": lambda size: f"match reject\nfilter c chain {{ {numbered('f{} ')(size)} }}\n",
+    "actions that are not there": lambda size: (
+        numbered("action a{} relay\n")(size // 2) + numbered("match from any for any action b{}\n")(size // 2)
+    ),
+    "tags nobody has": lambda size: (
+        numbered("listen on 10.0.0.1 port {} tag a\n")(size // 2) + numbered("reject tagged b{}\n")(size // 2)
+    ),
+}
+
+
+def seconds(folder: Path, text: str) -> float:
+    begun = time.process_time()
+    compile_text(folder, text).render()
+    return time.process_time() - begun
+
+
+def grows_in_proportion(folder: Path, text_of: Callable[[int], str], size: int) -> bool:
+    """Twice the size, about twice the time; quadratic would be four times. A machine that others use may be slow for once."""
+    shorter, longer = text_of(size // 2), text_of(size)
+    return any(seconds(folder, longer) < 3 * seconds(folder, shorter) + 0.1 for _ in range(3))
+
+
+@pytest.mark.parametrize("name", WHOLE_FILES)
+def test_a_megabyte_takes_twice_as_long_as_half_of_it(name: str, tmp_path: Path) -> None:
+    assert compile_text(tmp_path, LISTENER + WHOLE_FILES[name](1000)).configuration is not None
+    assert grows_in_proportion(tmp_path, lambda size: LISTENER + WHOLE_FILES[name](size), MEGABYTE)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_what_is_wrong_with_a_file_takes_time_in_proportion(name: str, tmp_path: Path) -> None:
+    assert grows_in_proportion(tmp_path, SHAPES[name], 40_000)
+
+
+def messages(compiled: Compilation) -> list[str]:
+    return [item.message for item in compiled.diagnostics]
+
+
+def test_macros_expand_to_no_more_than_the_limit(tmp_path: Path) -> None:
+    value = "x" * 8000
+    uses = EXPANSION_MAX // len(value)
+    text = f'm = "{value}"\n{LISTENER}' + "reject for domain $m\n" * uses
+    assert compile_text(tmp_path, text).configuration is not None
+    assert messages(compile_text(tmp_path, f"{text}reject for domain $m\n")) == ["macros expand to too much"]
+
+
+def test_files_that_include_each_other_many_times_come_to_an_end(tmp_path: Path) -> None:
+    for depth in range(15):
+        (tmp_path / f"{depth}").write_text(f'include "{depth + 1}"\ninclude "{depth + 1}"\n')
+    (tmp_path / "15").write_text("# nothing\n")
+    compiled = compile_text(tmp_path, f'{LISTENER}reject\ninclude "0"\n')
+    assert compiled.configuration is None
+    assert compiled.diagnostics[0].message.endswith("too many includes")
+    assert len(compiled.stamps) <= INCLUDES_MAX
+
+
+def test_no_more_errors_are_shown_than_anyone_reads(tmp_path: Path) -> None:
+    compiled = compile_text(tmp_path, "acept\n" * (SHOWN_MAX + 7))
+    assert len(compiled.diagnostics) == SHOWN_MAX + 1
+    assert compiled.diagnostics[-1].message == "7 more errors, from here on, are not shown"
+    assert compiled.diagnostics[-1].span.line == SHOWN_MAX + 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown", "caret_at"),
+    [
+        (0, 0, "    reject fro any", 11),
+        (0, 500, f"    reject fro any {'#' * (LINE_SHOWN_MAX - 15)} …", 11),
+        (500, 0, f"    … {' ' * (LINE_SHOWN_MAX - 14)}reject fro any", LINE_SHOWN_MAX - 1),
+    ],
+)
+def test_of_a_long_line_the_place_is_shown(before: int, after: int, shown: str, caret_at: int, tmp_path: Path) -> None:
+    text = " " * before + "reject fro any" + (" " + "#" * after if after else "")
+    lines = compile_text(tmp_path, text + "\n").render().splitlines()
+    assert lines[0].endswith(f':1:{before + 8}: syntax error: expected the end of the line, found "fro"')
+    assert lines[1] == shown
+    assert lines[2] == " " * caret_at + "^~~"
