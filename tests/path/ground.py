@@ -146,6 +146,15 @@ class Ground:
                 assert error.code == 404, f"{path}: {error.code} {error.read()!r}"
             return {}
 
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """POST to the admin API, which must take it."""
+        request = urllib.request.Request(
+            f"{self.fleet.admin_url}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as response:
+            answer: dict[str, Any] = json.load(response)
+            return answer
+
     def envelopes(self, msgid: str) -> dict[str, dict[str, Any]]:
         """The message's envelopes that are not done, by dest."""
         message = self.ask(f"/v1/messages/{msgid}")

@@ -101,3 +101,20 @@ def test_an_error_is_said_with_its_place_and_changes_nothing(mutable: Ground) ->
     mutable.fleet.write_config(mutable.config)
     until(lambda: "configuration OK again" in config.log_text, "the mended file in config's log")
     assert await_one_version(mutable) == before
+
+
+def test_explain_tells_what_the_fleet_would_do(ground: Ground) -> None:
+    home = ground.fleet.mail / "alice"
+    home.mkdir(parents=True, exist_ok=True)
+    (home / ".forward").write_text("bob@example.test\n")
+    try:
+        answer = ground.post(
+            "/v1/config/explain", {"rcpt": "alice@example.test", "sender": "x@far.test", "peer": "192.0.2.1"}
+        )
+        assert answer["accepted"] and len(answer["envelopes"]) == 1
+        assert answer["envelopes"][0].startswith("bob@example.test via maildir ~/Maildir as user bob")
+        assert any(".forward of alice: present: bob@example.test" in step for step in answer["steps"])
+    finally:
+        (home / ".forward").unlink()
+    refused = ground.post("/v1/config/explain", {"rcpt": "x@elsewhere.test", "peer": "192.0.2.1"})
+    assert not refused["accepted"] and refused["reply"].startswith("550 5.7.1")

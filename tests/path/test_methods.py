@@ -40,7 +40,7 @@ match from any for domain "waiting.test" action "waiting"
 match from any for domain "lmtp.test" action "lmtp"
 """
 
-USERS = ("agent", "refused", "carol", "slow", "quick", "keeper-small", "keeper-large", "forwarder")
+USERS = ("agent", "refused", "carol", "slow", "quick", "patient", "keeper-small", "keeper-large", "forwarder")
 SENDER = "carol@maildir.test"
 """Local, so that what is told to the sender is in a maildir here."""
 SMALL = mail("small", "From here on\r\n.\r\nFrom there")
@@ -61,7 +61,10 @@ class Stage:
             make_folder(root / "mail" / name)
         (root / "etc" / "users").write_text("".join(f"{name} {UID}:{GID}:{root}/mail/{name}\n" for name in USERS))
         peer = f"{self.peer.address}:{world.port}"
-        settings = {"mda": {"mbox_folder": str(self.spool)}, "config": {"server_name": "mx.example.test"}}
+        settings = {
+            "mda": {"mbox_folder": str(self.spool), "drain_s": 1.0},
+            "config": {"server_name": "mx.example.test"},
+        }
         config_text = CONFIG.replace("@PEER@", peer)
         self.fleet = Fleet(root, replicas={"mta": 0, "admin": 0}, settings=settings, config_text=config_text)
 
@@ -205,3 +208,19 @@ def test_programs_that_take_their_time_hold_up_nobody_and_are_few(stage: Stage) 
     finally:
         (home / "gate").touch()
     assert all('result="Ok"' in stage.await_result(msgid) for msgid in slow)
+
+
+def test_a_program_ends_with_the_role_that_cannot_wait_for_it(stage: Stage) -> None:
+    home, (mda,) = stage.fleet.mail / "patient", stage.fleet.roles["mda"]
+    stage.send("patient@waiting.test")
+    (waiting,) = until(lambda: list(home.glob("waiting-*")), "the program")
+    program = Path("/proc") / waiting.name.partition("-")[2]
+    assert program.exists()
+    mda.term()
+    assert mda.wait(15.0) == 0
+    try:
+        until(lambda: not program.exists(), "the end of the program", 5.0)
+        assert waiting.exists()  # it was not let go on
+    finally:
+        (home / "gate").touch()
+        mda.start()

@@ -304,6 +304,7 @@ async def test_openapi_describes_every_answer(new_client: NewClient) -> None:
         "/v1/messages/{msgid}",
         "/v1/envelopes/{evpid}",
         "/v1/fleet",
+        "/v1/config/explain",
     }
     assert set(paths["/v1/messages/{msgid}"]["get"]["responses"]) == {"200", "401", "403", "404", "422", "503"}
     assert paths["/v1/queue"]["get"]["security"] == [{"HTTPBearer": []}]
@@ -320,3 +321,30 @@ def _references(node: Any) -> list[str]:
         own = [node["$ref"]] if "$ref" in node else []
         return own + [found for value in node.values() for found in _references(value)]
     return [found for value in node for found in _references(value)] if isinstance(node, list) else []
+
+
+async def test_explain(bus: FakeBus, new_client: NewClient) -> None:
+    steps = ["address a@b.test", "  no rule matches"]
+    bus.answer(subjects.CONFIG_RULESET_EXPLAIN, c.ExplainReply("3-ab", steps, "550 5.7.1 Invalid recipient", []))
+    answer = await new_client().post("/v1/config/explain", json={"rcpt": "a@b.test", "peer": "192.0.2.1", "tls": True})
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "configuration": "3-ab",
+        "accepted": False,
+        "reply": "550 5.7.1 Invalid recipient",
+        "envelopes": [],
+        "steps": steps,
+    }
+    assert bus.asked == [
+        ("config.ruleset.explain", c.ExplainQuery("192.0.2.1", "", "", "a@b.test", "", "", True, "")),
+    ]
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"rcpt": "nonsense"}, {"rcpt": "a@b.test", "peer": "x"}, {"rcpt": "a@b.test", "more": 1}]
+)
+async def test_explain_refuses_what_is_no_question(
+    bus: FakeBus, new_client: NewClient, body: dict[str, object]
+) -> None:
+    assert_problem(await new_client().post("/v1/config/explain", json=body), 422, "")
+    assert bus.asked == []

@@ -1,7 +1,9 @@
 """`smtpfleet-config` as an operator runs it."""
 
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -68,3 +70,39 @@ def test_a_bad_macro_and_a_missing_file(conf: Path, tmp_path: Path) -> None:
     done = run("check", "-f", str(tmp_path / "nowhere"))
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "cannot read the configuration: No such file or directory" in done.stderr
+
+
+EXPLAINED = """\
+table users { alice = "1:1:/home/alice" }
+listen on 127.0.0.1 port 2525
+accept from any for domain "a.test" userbase <users> deliver to maildir
+"""
+
+
+def test_explain(conf: Path) -> None:
+    conf.write_text(EXPLAINED)
+    done = run("explain", "-f", str(conf), "--from", "192.0.2.1", "--sender", "x@y.test", "--rcpt", "alice@a.test")
+    assert done.returncode == 0, done.stderr
+    assert f"  {conf}:3 matches: deliver to maildir ~/Maildir\n" in done.stdout
+    assert "envelope: alice@a.test via maildir ~/Maildir as user alice" in done.stdout
+    refused = run("explain", "-f", str(conf), "--from", "192.0.2.1", "--rcpt", "alice@b.test", "--json")
+    assert refused.returncode == 2
+    assert json.loads(refused.stdout)["reply"] == "550 5.7.1 Invalid recipient"
+    wrong = run("explain", "-f", str(conf), "--from", "somewhere", "--rcpt", "alice@a.test")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert "neither an address nor local" in wrong.stderr
+
+
+def test_explain_asks_databases(conf: Path, tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "mail.db")) as database, database:
+        database.execute("CREATE TABLE aliases (name TEXT, target TEXT)")
+        database.execute("INSERT INTO aliases VALUES ('staff', 'alice')")
+    (tmp_path / "sqlite.conf").write_text(
+        f"dbpath {tmp_path}/mail.db\nquery_alias SELECT target FROM aliases WHERE name = ?\n"
+    )
+    conf.write_text(EXPLAINED.replace("userbase", "alias <al> userbase") + f"table al sqlite:{tmp_path}/sqlite.conf\n")
+    text = conf.read_text().splitlines(keepends=True)
+    conf.write_text("".join([text[-1], *text[:-1]]))
+    done = run("explain", "-f", str(conf), "--from", "192.0.2.1", "--rcpt", "staff@a.test")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "  table <al>, staff: alice\n" in done.stdout

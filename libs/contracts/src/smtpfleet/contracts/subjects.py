@@ -63,6 +63,9 @@ CONFIG_CREDENTIALS_LOOKUP = _request(
     "config.credentials.lookup", ("mta",), "config", c.TableQuery, c.TableReply, "from the backend"
 )
 """Credentials, of tables that relays name."""
+CONFIG_RULESET_EXPLAIN = _request(
+    "config.ruleset.explain", ("admin",), "config", c.ExplainQuery, c.ExplainReply, "when tables and mda have answered"
+)
 
 QUEUE_MESSAGE_COMMIT = _request(
     "queue.message.commit", ("smtp-in",), "queue", c.CommitMessages, c.CommitReply, "after the store's flush"
@@ -110,7 +113,12 @@ SCHEDULER_WORKER_LEAVING = Subject(
 )
 
 MDA_FORWARD_READ = _request(
-    "mda.forward.read", ("smtp-in", "queue"), "mda", c.ForwardQuery, c.ForwardReply, "after reading the user's home"
+    "mda.forward.read",
+    ("config", "smtp-in", "queue"),
+    "mda",
+    c.ForwardQuery,
+    c.ForwardReply,
+    "after reading the user's home",
 )
 
 FLEET_ROLE_REPORT = Subject(

@@ -6,6 +6,7 @@ snapshot. OpenSMTPD: lka_session.c, which waits for parent and lookup processes 
 """
 
 import itertools
+from collections.abc import Callable
 from typing import assert_never
 
 from smtpfleet.contracts.commands import ForwardQuery, ForwardReply, TableQuery, TableService
@@ -27,7 +28,7 @@ from smtpfleet.mail.expansion import (
 )
 from smtpfleet.mail.ruleset import SessionFacts, is_local_domain, match_rule
 from smtpfleet.mail.tables import NotInline, TableError, Tables, UserInfo
-from smtpfleet.mail.walk import DEPTH_LIMIT, NODE_LIMIT, USER_LIMIT, Style, expansion_steps
+from smtpfleet.mail.walk import DEPTH_LIMIT, NODE_LIMIT, USER_LIMIT, Steps, Style, expansion_steps
 
 __all__ = [
     "DEPTH_LIMIT",
@@ -58,6 +59,7 @@ QUESTIONS_LIMIT = 2 * NODE_LIMIT
 ends most walks earlier; this one ends those that are answered from memory. Chosen."""
 
 Answer = Rule | UserInfo | ForwardReply | str | bool | None
+Watch = Callable[[Query, Answer], None]
 _turns = itertools.count()  # whose turn it is among the relays of a list; where it stands means nothing
 
 
@@ -75,19 +77,25 @@ class Expander:
 
 
 class OpenExpansion:
-    """One recipient's expansion on its way."""
+    """One recipient's expansion on its way. watch: told of every query with its answer."""
 
     __slots__ = ("_answers", "_expander", "_facts", "_forwards", "_query", "_question_count", "_steps", "_tables")
 
-    def __init__(self, expander: Expander, facts: SessionFacts, rcpt: str) -> None:
+    def __init__(self, expander: Expander, facts: SessionFacts, rcpt: str, watch: Watch | None = None) -> None:
         self._expander = expander
         self._facts = facts
         self._tables = expander.tables
-        self._steps = expansion_steps(expander.style, facts.sender, rcpt)
+        steps = expansion_steps(expander.style, facts.sender, rcpt)
+        self._steps = steps if watch is None else _watched(steps, watch)
         self._query = next(self._steps)
         self._answers: dict[tuple[str, TableService, str], str | None] = {}
         self._forwards: dict[tuple[str, str], ForwardReply] = {}
         self._question_count = 0
+
+    @property
+    def tables(self) -> Tables:
+        """The snapshot's tables with what has been learnt."""
+        return self._tables
 
     def proceed(self) -> Expansion | Question:
         """Goes on as far as it can: to the end, or to the next question, which `learn` or `fail` must answer."""
@@ -169,6 +177,19 @@ class OpenExpansion:
             return TableQuery(missing.table, missing.service, "lookup", [key.lower() for key in query.keys])
         # Each key of a check is asked for by itself: its reply is one yes or no however many there are.
         return TableQuery(missing.table, missing.service, "check" if missing.is_check else "lookup", [missing.key])
+
+
+def _watched(steps: Steps, watch: Watch) -> Steps:
+    """The walk, with every query and its answer told to `watch`."""
+    query = next(steps)
+    while True:
+        answer = yield query
+        watch(query, answer)
+        try:
+            query = steps.send(answer)
+        except StopIteration as done:
+            expansion: Expansion = done.value
+            return expansion
 
 
 def expand_rcpt(configuration: Configuration, tables: Tables, facts: SessionFacts, rcpt: str) -> Expansion:

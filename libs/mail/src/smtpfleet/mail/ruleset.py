@@ -57,22 +57,33 @@ def match_rule(
     configuration: Configuration, tables: Tables, facts: SessionFacts, dest: Mailbox, *, is_internal: bool
 ) -> Rule | None:
     """The rule that decides, or None. is_internal: `dest` came out of an expansion. Raises TableError."""
-    if is_internal or facts.is_made_here or (facts.is_local and configuration.language != MODERN):
-        source = LOCAL_PEER
-    else:
-        source = facts.peer
+    source = source_of(configuration, facts, is_internal=is_internal)
     for rule in configuration.rules:
-        for condition in rule.conditions:
-            if condition.kind == "table" or condition.kind == "literal":
-                holds = _holds(tables, condition, facts, source, dest)
-            elif condition.kind == "regex":
-                holds = _holds_regex(tables, condition, facts, source, dest)
-            else:
-                holds = _holds_at_all(condition, facts, is_internal=is_internal)
-            if holds is condition.negated:
-                break
-        else:
+        if unmet_condition(rule, tables, facts, source, dest, is_internal=is_internal) is None:
             return rule
+    return None
+
+
+def source_of(configuration: Configuration, facts: SessionFacts, *, is_internal: bool) -> str:
+    """What `from` looks up: the peer's address, or LOCAL_PEER."""
+    if is_internal or facts.is_made_here or (facts.is_local and configuration.language != MODERN):
+        return LOCAL_PEER
+    return facts.peer
+
+
+def unmet_condition(
+    rule: Rule, tables: Tables, facts: SessionFacts, source: str, dest: Mailbox, *, is_internal: bool
+) -> Condition | None:
+    """The first condition of the rule that does not hold, None where the rule matches. Raises TableError."""
+    for condition in rule.conditions:
+        if condition.kind == "table" or condition.kind == "literal":
+            holds = _holds(tables, condition, facts, source, dest)
+        elif condition.kind == "regex":
+            holds = _holds_regex(tables, condition, facts, source, dest)
+        else:
+            holds = _holds_at_all(condition, facts, is_internal=is_internal)
+        if holds is condition.negated:
+            return condition
     return None
 
 

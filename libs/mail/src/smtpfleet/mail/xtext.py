@@ -10,8 +10,8 @@ _is_xtext = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*+").fullmatch
 _ENCODED = re.compile(r"\+([0-9A-F]{2})")
 _MUST_ENCODE = re.compile(r"[^!-*,-<>-~]")
 _NO_QCHAR = re.compile(r"[^!-*,-<>-\[\]-~]")
-# RFC 6533 §3: `\x{41}`, one to six hexadecimal digits, no leading zero beyond two of them.
-_UNITEXT_CHARACTER = re.compile(r"\\x\{([0-9A-F]{2,6})\}")
+# RFC 6533 §3: `\x{41}`, two to six hexadecimal digits; what comes out of one of the two forms is not read as the other.
+_UNITEXT_CHARACTER = re.compile(r"\\x\{([0-9A-F]{2,6})\}|\+([0-9A-F]{2})")
 
 
 def decode_xtext(text: str) -> str | None:
@@ -38,11 +38,11 @@ def decode_unitext(text: str) -> str | None:
     at = 0
     for found in _UNITEXT_CHARACTER.finditer(text):
         pieces.append(text[at : found.start()])
-        point = int(found[1], 16)
+        point = int(found[1] or found[2], 16)
         if point > 0x10FFFF or 0xD800 <= point <= 0xDFFF:
             return None
         pieces.append(chr(point))
         at = found.end()
     pieces.append(text[at:])
-    decoded = _ENCODED.sub(lambda found: chr(int(found[1], 16)), "".join(pieces))
+    decoded = "".join(pieces)
     return decoded if decoded.isprintable() and " " not in decoded else None

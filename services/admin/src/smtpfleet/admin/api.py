@@ -15,8 +15,19 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from smtpfleet.admin.access import Access
 from smtpfleet.admin.queries import Queries, RoleSilent
-from smtpfleet.admin.views import Fleet, Life, Problem, QueueCounts, QueuedEnvelope, QueuedMessage, Readiness
+from smtpfleet.admin.views import (
+    Explanation,
+    Fleet,
+    Life,
+    Problem,
+    QueueCounts,
+    QueuedEnvelope,
+    QueuedMessage,
+    Readiness,
+    Recipient,
+)
 from smtpfleet.contracts.ids import EVPID_LENGTH, MSGID_LENGTH
+from smtpfleet.mail.explain import query_fault
 from smtpfleet.runtime import metrics
 
 PROBLEM = "application/problem+json"
@@ -61,6 +72,7 @@ def build_api(queries: Queries, access: Access, missing: Callable[[], list[str]]
     api.include_router(_metrics_routes(), dependencies=[guard])
     api.include_router(_queue_routes(queries), prefix="/v1", dependencies=[guard])
     api.include_router(_fleet_routes(queries), prefix="/v1", dependencies=[guard])
+    api.include_router(_config_routes(queries), prefix="/v1", dependencies=[guard])
     api.include_router(_openapi_routes(api), prefix="/v1", dependencies=[guard])
     return api
 
@@ -142,6 +154,20 @@ def _fleet_routes(queries: Queries) -> APIRouter:
     async def show_fleet() -> Fleet:
         """Roles, replicas, and the versions they run."""
         return Fleet.of(await queries.fleet())
+
+    return routes
+
+
+def _config_routes(queries: Queries) -> APIRouter:
+    routes = APIRouter(tags=["config"])
+
+    @routes.post("/config/explain", responses=_problems(401, 403, 422, 503))
+    async def explain_recipient(recipient: Recipient) -> Explanation:
+        """Which rule decides about a recipient, how it expands, and what would be delivered where. Nothing is sent."""
+        query = recipient.query()
+        if fault := query_fault(query):
+            raise HTTPException(422, fault)
+        return Explanation.of(await queries.explain(query))
 
     return routes
 

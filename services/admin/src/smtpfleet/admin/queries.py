@@ -11,6 +11,8 @@ from smtpfleet.contracts import subjects, wire
 from smtpfleet.contracts.commands import (
     EnvelopeQuery,
     EnvelopeView,
+    ExplainQuery,
+    ExplainReply,
     MessageQuery,
     MessageView,
     QueueQuery,
@@ -23,6 +25,8 @@ from smtpfleet.runtime.bus import BusUnavailable
 
 ANSWER_S = 5.0
 """How long an operator waits for a role; answers take milliseconds. Chosen, no source."""
+EXPLAIN_S = 25.0
+"""An explanation asks tables and mda in its turn; a little more than runtime.questions gives it."""
 GATHER_S = 0.3
 """How long replicas have to report themselves; they answer at once. Chosen: it is the time GET /v1/fleet takes."""
 
@@ -67,6 +71,11 @@ class Queries:
         view: MessageView = await self._ask(subjects.QUEUE_ENVELOPE_SHOW, EnvelopeQuery(evpid))
         return next((envelope for envelope in view.envelopes if envelope.evpid == evpid), None)
 
+    async def explain(self, query: ExplainQuery) -> ExplainReply:
+        """What becomes of a recipient under the configuration in force."""
+        reply: ExplainReply = await self._ask(subjects.CONFIG_RULESET_EXPLAIN, query, timeout_s=EXPLAIN_S)
+        return reply
+
     async def fleet(self) -> list[RoleReport]:
         """Every replica that answered in GATHER_S, once each."""
         try:
@@ -77,10 +86,10 @@ class Queries:
             raise RoleSilent("fleet", f"a replica gave an answer that this version cannot read: {error}") from None
         return list({(report.role, report.replica): report for report in reports}.values())
 
-    async def _ask(self, subject: Subject, payload: Struct) -> Any:
+    async def _ask(self, subject: Subject, payload: Struct, *, timeout_s: float = ANSWER_S) -> Any:
         role = subject.receivers[0]
         try:
-            return await self._bus.request(subject, payload, timeout_s=ANSWER_S)
+            return await self._bus.request(subject, payload, timeout_s=timeout_s)
         except BusUnavailable:
             if not self._bus.is_connected:
                 raise RoleSilent("nats", f"admin is not connected to nats, so {role} cannot be asked") from None

@@ -206,3 +206,44 @@ def instant(at_ms: int) -> datetime:
 def instant_or_none(at_ms: int) -> datetime | None:
     """As instant, None for 0."""
     return instant(at_ms) if at_ms else None
+
+
+class Recipient(BaseModel):
+    """A recipient to explain, with what the rules may ask of its session."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rcpt: str = Field(max_length=512, examples=["alice@example.test"])
+    sender: str = Field("", max_length=512, description="Reverse-path; empty for the null sender.")
+    peer: str = Field("127.0.0.1", max_length=64, description="The client's address, or `local` for the local socket.")
+    helo: str = Field("", max_length=255)
+    tag: str = Field("", max_length=64, description="Of the listener.")
+    auth: str = Field("", max_length=255, description="Who has authenticated.")
+    tls: bool = False
+    rdns: str = Field("", max_length=255, description="The client's name, where it leads back to its address.")
+
+    def query(self) -> c.ExplainQuery:
+        """As config is asked."""
+        return c.ExplainQuery(self.peer, self.helo, self.sender, self.rcpt, self.tag, self.auth, self.tls, self.rdns)
+
+
+class Explanation(View):
+    """What becomes of it, and why."""
+
+    configuration: str = Field(description="Version that was asked.", examples=["3-0b5c1a2e"])
+    accepted: bool
+    reply: str | None = Field(
+        description="The refusal as the client would hear it.", examples=["550 5.1.1 Invalid recipient"]
+    )
+    envelopes: list[str] = Field(description="What would be queued: address, and how it is delivered.")
+    steps: list[str] = Field(description="Rules passed over, the one that matches, and the expansion, in order.")
+
+    @classmethod
+    def of(cls, reply: c.ExplainReply) -> "Explanation":
+        return cls(
+            configuration=reply.version,
+            accepted=not reply.refusal,
+            reply=reply.refusal or None,
+            envelopes=reply.destinations,
+            steps=reply.lines,
+        )

@@ -7,6 +7,7 @@ good one in force (law 9). Everything it owes the fleet is in `_pending`, so a l
 import asyncio
 from pathlib import Path
 
+from smtpfleet.config.explainer import Explainer
 from smtpfleet.config.handlers import ConfigHandlers
 from smtpfleet.config.language.compilation import Compilation, compile_file
 from smtpfleet.config.language.diagnostics import Severity
@@ -21,6 +22,7 @@ from smtpfleet.contracts.configuration import Configuration
 from smtpfleet.contracts.subjects import (
     CONFIG_AUTH_LOOKUP,
     CONFIG_CREDENTIALS_LOOKUP,
+    CONFIG_RULESET_EXPLAIN,
     CONFIG_TABLE_LOOKUP,
     CONFIGURATION_BUCKET,
 )
@@ -67,16 +69,19 @@ class ConfigApp:
 
     async def start(self) -> None:
         """Compiles and publishes once, then keeps watch. Ready is when a configuration is published, whoever did it."""
-        handlers = ConfigHandlers(self._log, lambda: self._own_version, self._tables)
+        bus, snapshot = self._role.bus, self._role.snapshot
+        explainer = Explainer(self._tables, bus)
+        handlers = ConfigHandlers(self._log, lambda: self._own_version, self._tables, explainer, snapshot)
         await self._compile()
-        await self._role.bus.serve(CONFIG_TABLE_LOOKUP, handlers.on_table_lookup)
-        await self._role.bus.serve(CONFIG_AUTH_LOOKUP, handlers.on_auth_lookup)
-        await self._role.bus.serve(CONFIG_CREDENTIALS_LOOKUP, handlers.on_credentials_lookup)
+        await bus.serve(CONFIG_TABLE_LOOKUP, handlers.on_table_lookup)
+        await bus.serve(CONFIG_AUTH_LOOKUP, handlers.on_auth_lookup)
+        await bus.serve(CONFIG_CREDENTIALS_LOOKUP, handlers.on_credentials_lookup)
+        await bus.serve(CONFIG_RULESET_EXPLAIN, handlers.on_ruleset_explain)
         await self._publish()
         if self._last_good is None:
             await self._tell_what_stays()
-        self._role.snapshot.on_change(handlers.on_configuration_published)
-        self._role.snapshot.on_change(self._serve_tables_of)
+        snapshot.on_change(handlers.on_configuration_published)
+        snapshot.on_change(self._serve_tables_of)
         self._role.bus.when_reconnected(self._wake.set)
         self._role.spawn(self._keep_current(), name="keep-current")
 

@@ -1,20 +1,30 @@
-"""`smtpfleet-config`: check a configuration before it is used, or show what it compiles to.
+"""`smtpfleet-config`: check a configuration before it is used, show what it compiles to, or explain what it does with a recipient.
 
-Compiles exactly as the service does and touches neither bus nor fleet. `check` is OpenSMTPD's `smtpd -n`, with -f and -D as there.
+Compiles exactly as the service does and touches neither bus nor fleet; explain asks databases that tables name. `check` is OpenSMTPD's
+`smtpd -n`, with -f and -D as there.
 """
 
+import asyncio
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from smtpfleet.config.document import render_document
+from smtpfleet.config.explainer import Explainer, NoFleet
 from smtpfleet.config.language.compilation import Compilation, compile_file
+from smtpfleet.config.language.files import ConfigFiles
 from smtpfleet.config.language.host_discovery import discover_host
 from smtpfleet.config.language.macros import BadMacro, parse_definitions, split_definitions
 from smtpfleet.config.settings import DEFAULT_FILE
+from smtpfleet.config.tables.server import TableServer
+from smtpfleet.contracts.commands import ExplainQuery, ExplainReply
+from smtpfleet.contracts.configuration import Configuration
+from smtpfleet.mail.explain import query_fault
+from smtpfleet.runtime.maillog import MailLog
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Check and show smtpfleet configurations.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Check, show and explain smtpfleet configurations.")
 
 _Argument = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The configuration; the same as -f.")]
 _File = Annotated[Path, typer.Option("-f", "--file", envvar="SMTPFLEET_CONFIG_FILE", help="The configuration.")]
@@ -42,6 +52,59 @@ def check(
     """Say whether the configuration is good: all that is wrong with it, or `configuration OK`."""
     _compile(argument or file, define, root, macros, server_name, local_addresses)
     typer.echo("configuration OK", err=True)
+
+
+@app.command()
+def explain(
+    argument: _Argument = None,
+    rcpt: Annotated[str, typer.Option("--rcpt", help="The recipient.")] = "",
+    sender: Annotated[str, typer.Option("--sender", help="The reverse-path; empty for the null sender.")] = "",
+    peer: Annotated[str, typer.Option("--from", help="The client's address, or local.")] = "127.0.0.1",
+    helo: Annotated[str, typer.Option("--helo", help="What the client says it is.")] = "",
+    tag: Annotated[str, typer.Option("--tag", help="The listener's tag.")] = "",
+    auth: Annotated[str, typer.Option("--auth", help="Who has authenticated.")] = "",
+    tls: Annotated[bool, typer.Option("--tls", help="The session is encrypted.")] = False,
+    rdns: Annotated[str, typer.Option("--rdns", help="The client's name, if it leads back to it.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, as POST /v1/config/explain answers.")] = False,
+    file: _File = Path(DEFAULT_FILE),
+    define: _Define = [],  # noqa: B006
+    root: _Root = "",
+    macros: _Macros = "",
+    server_name: _Name = "",
+    local_addresses: _Local = "auto",
+) -> None:
+    """Say which rule decides about a recipient and why, how it expands, and what would be delivered where.
+
+    Status 0 where it would be accepted, 2 where it would be refused, 1 where the configuration or the question is wrong.
+    """
+    query = ExplainQuery(peer, helo, sender, rcpt, tag, auth, tls, rdns)
+    if fault := query_fault(query):
+        typer.echo(f"smtpfleet-config: {fault}", err=True)
+        raise typer.Exit(1)
+    path = argument or file
+    compiled = _compile(path, define, root, macros, server_name, local_addresses)
+    assert compiled.configuration is not None
+    reply = asyncio.run(_explain(compiled, compiled.configuration, path, root, query))
+    if as_json:
+        typer.echo(
+            json.dumps({"accepted": not reply.refusal, "reply": reply.refusal or None, "envelopes": reply.destinations,
+                        "steps": reply.lines}, indent=2)
+        )  # fmt: skip
+    else:
+        typer.echo("\n".join(reply.lines))
+    if reply.refusal:
+        raise typer.Exit(2)
+
+
+async def _explain(
+    compiled: Compilation, configuration: Configuration, file: Path, root: str, query: ExplainQuery
+) -> ExplainReply:
+    tables = TableServer(MailLog("config"), ConfigFiles(file, root).resolve)
+    tables.apply(configuration, compiled.withheld)
+    try:
+        return await Explainer(tables, NoFleet()).explain(configuration, query)
+    finally:
+        await tables.close()
 
 
 @app.command()

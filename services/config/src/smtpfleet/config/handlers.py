@@ -6,12 +6,16 @@ publishes. Bound by app.py.
 
 from collections.abc import Callable
 
+from smtpfleet.config.explainer import Explainer
 from smtpfleet.config.publisher import digest_in, number_in
 from smtpfleet.config.tables.server import TableServer
-from smtpfleet.contracts.commands import TableQuery, TableReply
+from smtpfleet.contracts.commands import ExplainQuery, ExplainReply, TableQuery, TableReply
 from smtpfleet.contracts.configuration import Configuration
+from smtpfleet.contracts.wire import Malformed
+from smtpfleet.mail.explain import query_fault
 from smtpfleet.runtime import metrics
 from smtpfleet.runtime.maillog import MailLog
+from smtpfleet.runtime.snapshot import SnapshotFollower
 
 _info = metrics.gauge("config_info", "1; the label is the version that is published", ("version",))
 
@@ -19,10 +23,27 @@ _info = metrics.gauge("config_info", "1; the label is the version that is publis
 class ConfigHandlers:
     """own_version: of what this replica published last or found published as its own, "" before."""
 
-    def __init__(self, log: MailLog, own_version: Callable[[], str], tables: TableServer) -> None:
+    def __init__(
+        self,
+        log: MailLog,
+        own_version: Callable[[], str],
+        tables: TableServer,
+        explainer: Explainer,
+        snapshot: SnapshotFollower,
+    ) -> None:
+        self._explainer = explainer
+        self._snapshot = snapshot
         self._log = log
         self._own_version = own_version
         self._tables = tables
+
+    async def on_ruleset_explain(self, query: ExplainQuery) -> ExplainReply:
+        """Under what the fleet runs, which need not be what this replica's files say."""
+        if fault := query_fault(query):
+            raise Malformed(fault)
+        if not self._snapshot.has_snapshot:
+            raise Malformed("no configuration is published yet")
+        return await self._explainer.explain(self._snapshot.current, query)
 
     async def on_table_lookup(self, query: TableQuery) -> TableReply:
         """Anything but passwords."""

@@ -1,0 +1,195 @@
+"""Tells in words what becomes of a recipient and why: the rules passed over, the one that decides, each step of the expansion.
+
+Watches the same walk that smtp-in takes at RCPT and writes down its queries and answers; matches and expands nothing itself. Pure: who
+calls asks the questions (runtime.questions). Used by config, for its command and for the bus. OpenSMTPD has only `smtpd -T`.
+"""
+
+import ipaddress
+from collections.abc import Iterable
+
+from smtpfleet.contracts.commands import ExplainQuery, ExplainReply, ForwardQuery, ForwardReply
+from smtpfleet.contracts.configuration import (
+    ANY_DESTINATION,
+    ANY_HOST,
+    LOCAL_HOST,
+    LOCAL_NAMES,
+    Condition,
+    LocalAction,
+    RejectAction,
+    RelayAction,
+    Rule,
+)
+from smtpfleet.contracts.envelope import Dispatcher, RemoteDispatcher
+from smtpfleet.mail.address import is_valid_helo, parse_mailbox
+from smtpfleet.mail.expand import Answer, Expander, OpenExpansion
+from smtpfleet.mail.expansion import (
+    AliasQuery,
+    Destination,
+    Expansion,
+    LocalDomainQuery,
+    Query,
+    RelayHostQuery,
+    RuleQuery,
+    UserQuery,
+)
+from smtpfleet.mail.ruleset import LOCAL_PEER, SessionFacts, source_of, unmet_condition
+from smtpfleet.mail.tables import NotInline, UserInfo
+
+_PREDEFINED = {ANY_DESTINATION: "any", ANY_HOST: "any", LOCAL_HOST: "local", LOCAL_NAMES: "local"}
+_WORDS = {"source": "from", "destination": "for", "recipient": "rcpt-to", "sender": "mail-from"}
+
+
+def query_fault(query: ExplainQuery) -> str:
+    """What is wrong with the question, for who asked it; "" where it can be answered."""
+    if query.peer != LOCAL_PEER:
+        try:
+            ipaddress.ip_address(query.peer)
+        except ValueError:
+            return f"peer: {query.peer!r} is neither an address nor {LOCAL_PEER}"
+    if query.sender and parse_mailbox(query.sender) is None:
+        return f"sender: {query.sender!r} is not an address"
+    if query.rcpt.lower() != "postmaster" and parse_mailbox(query.rcpt) is None:
+        return f"rcpt: {query.rcpt!r} is not an address"
+    if query.helo and not is_valid_helo(query.helo):
+        return f"helo: {query.helo!r} is not a name a client can give"
+    return ""
+
+
+class Explanation:
+    """One recipient's story. `expansion` is to be brought to its end by who made this; then `reply` tells it."""
+
+    def __init__(self, expander: Expander, query: ExplainQuery) -> None:
+        self._expander = expander
+        self._facts = SessionFacts(
+            tag=query.tag,
+            peer=query.peer,
+            is_local=query.peer == LOCAL_PEER or bool(query.auth),
+            sender=query.sender,
+            helo=query.helo,
+            auth_user=query.auth,
+            has_tls=query.has_tls,
+            rdns=query.rdns,
+            is_socket=query.peer == LOCAL_PEER,
+        )
+        self._lines: list[str] = []
+        self.expansion = OpenExpansion(expander, self._facts, query.rcpt, self._note)
+
+    def reply(self, expansion: Expansion) -> ExplainReply:
+        """The story with its end."""
+        lines = list(self._lines)
+        if expansion.refusal is not None:
+            refusal = expansion.refusal.line
+            lines.append(f"refused: {refusal}" + (f" ({expansion.detail})" if expansion.detail else ""))
+        else:
+            refusal = ""
+        destinations = [_destination_text(destination) for destination in expansion.destinations]
+        lines += [f"envelope: {text}" for text in destinations]
+        return ExplainReply(self._expander.configuration.version, lines, refusal, destinations)
+
+    def _note(self, query: Query, answer: Answer) -> None:
+        if isinstance(query, RuleQuery):
+            assert answer is None or isinstance(answer, Rule)
+            self._lines += self._rules_until(query, answer)
+        elif not isinstance(query, LocalDomainQuery):
+            self._lines.append("  " + _answer_text(query, answer))
+
+    def _rules_until(self, query: RuleQuery, decided: Rule | None) -> Iterable[str]:
+        """Why each rule before the one that decides does not match."""
+        configuration = self._expander.configuration
+        source = source_of(configuration, self._facts, is_internal=query.is_internal)
+        yield f"address {query.dest.text}" + (", from an expansion" if query.is_internal else "")
+        for rule in configuration.rules:
+            if rule is decided:
+                yield f"  {_rule_name(rule)} matches: {_action_text(rule)}"
+                return
+            try:
+                unmet = unmet_condition(
+                    rule, self.expansion.tables, self._facts, source, query.dest, is_internal=query.is_internal
+                )
+            except NotInline as missing:
+                yield f"  {_rule_name(rule)}: table {missing.table} has not been asked"
+                continue
+            assert unmet is not None, "the walk passed it over"
+            seen = _seen(unmet, self._facts, source, query)
+            yield f"  {_rule_name(rule)}: no, {self._condition_text(unmet)} does not hold for {seen}"
+        yield "  no rule matches"
+
+    def _condition_text(self, condition: Condition) -> str:
+        word = _WORDS.get(condition.subject, condition.subject)
+        negation = "! " if condition.negated else ""
+        if condition.kind == "any":
+            return f"{negation}{word}"
+        value = condition.value if condition.kind == "literal" else self._table_text(condition.value)
+        return f"{negation}{word} {'regex ' if condition.kind == 'regex' else ''}{value}"
+
+    def _table_text(self, name: str) -> str:
+        """The table as the file has it: by name, or, where it has none, by what is in it."""
+        if name in _PREDEFINED:
+            return _PREDEFINED[name]
+        table = self._expander.configuration.tables.get(name)
+        if not name.startswith("<") or table is None:
+            return f"<{name}>"
+        entries = list(table.entries)
+        return ", ".join(f'"{entry}"' for entry in entries[:3]) + (", …" if len(entries) > 3 else "")
+
+
+def _rule_name(rule: Rule) -> str:
+    return f"{rule.location.file}:{rule.location.line}"
+
+
+def _seen(condition: Condition, facts: SessionFacts, source: str, query: RuleQuery) -> str:
+    """What the condition looked at."""
+    values = {
+        "source": source,
+        "destination": query.dest.domain,
+        "recipient": query.dest.text,
+        "sender": f"<{facts.sender}>",
+        "tag": facts.tag or "no tag",
+        "helo": facts.helo or "no name",
+        "auth": facts.auth_user or "nobody",
+        "tls": "TLS" if facts.has_tls else "no TLS",
+        "rdns": facts.rdns or "no name",
+        "socket": "the socket" if facts.is_made_here else "a peer on the network",
+    }
+    return values[condition.subject]
+
+
+def _action_text(rule: Rule) -> str:
+    action = rule.action
+    name = f'action "{rule.action_name}", ' if rule.action_name else ""
+    if isinstance(action, LocalAction):
+        return name + f"deliver to {action.method} {action.target}".rstrip()
+    if isinstance(action, RelayAction):
+        return name + f"relay {'via ' + action.host if action.host else ''}".rstrip()
+    return name + ("reject" if isinstance(action, RejectAction) else "expand, deliver nothing itself")
+
+
+def _answer_text(query: AliasQuery | UserQuery | RelayHostQuery | ForwardQuery, answer: Answer) -> str:
+    if isinstance(query, AliasQuery):
+        keys = ", ".join(query.keys)
+        return f"table <{query.table}>, {keys}: " + (f"{answer}" if answer is not None else "no entry")
+    if isinstance(query, UserQuery):
+        known = f"user {query.user} in table <{query.table}>: "
+        return known + (f"uid {answer.uid}, home {answer.home}" if isinstance(answer, UserInfo) else "unknown")
+    if isinstance(query, RelayHostQuery):
+        return f"table <{query.table}>, {query.domain or 'the next relay'}: {answer or 'none'}"
+    assert isinstance(answer, ForwardReply)
+    text = " ".join(answer.content.split()) if answer.result == "present" else answer.detail
+    return f".forward of {query.user}: {answer.result}" + (f": {text}" if text else "")
+
+
+def _destination_text(destination: Destination) -> str:
+    return f"{destination.dest} via {_dispatcher_text(destination.dispatcher)}" + (
+        f", from <{destination.sender}>, expires after {destination.expire_s} s"
+    )
+
+
+def _dispatcher_text(dispatcher: Dispatcher) -> str:
+    if isinstance(dispatcher, RemoteDispatcher):
+        host = dispatcher.domain if dispatcher.is_host else f"the MX of {dispatcher.domain}"
+        port = f" port {dispatcher.port}" if dispatcher.port else ""
+        auth = f", auth {dispatcher.auth}" if dispatcher.auth else ""
+        protocol = "lmtp" if dispatcher.is_lmtp else "smtp"
+        return f"{protocol} {host}{port}, tls {dispatcher.tls}{' verify' if dispatcher.verify else ''}{auth}"
+    target = f" {dispatcher.target}" if dispatcher.target else ""
+    return f"{dispatcher.method}{target} as user {dispatcher.user}"

@@ -1,0 +1,52 @@
+"""Explains under a configuration what becomes of a recipient: the walk of libs/mail, asked of the tables this process serves.
+
+Owns who is asked: dynamic tables here without the bus, `.forward` of mda where there is a fleet, else nobody. Used by handlers.py for
+POST /v1/config/explain and by cli.py for `smtpfleet-config explain`.
+"""
+
+import time
+from typing import Any
+
+from msgspec import Struct
+
+from smtpfleet.config.tables.server import TableServer
+from smtpfleet.contracts.commands import ExplainQuery, ExplainReply, ForwardReply, TableQuery
+from smtpfleet.contracts.configuration import Configuration
+from smtpfleet.contracts.subjects import Subject
+from smtpfleet.mail.expand import Expander
+from smtpfleet.mail.explain import Explanation
+from smtpfleet.mail.tables import Tables
+from smtpfleet.runtime.forwards import Forwards, Requester
+from smtpfleet.runtime.questions import Questions
+from smtpfleet.runtime.table_client import TableClient
+
+
+class NoFleet:
+    """For the command, which runs without a fleet: nobody has a `.forward` as far as can be seen."""
+
+    async def request(self, subject: Subject, payload: Struct, *, to: str = "", timeout_s: float = 10.0) -> Any:
+        """As runtime.bus.Bus."""
+        return ForwardReply("absent", "", "not looked for: without a fleet nobody can read it")
+
+
+class _OwnTables:
+    """The bus as TableClient sees it, but the answers come from this process."""
+
+    def __init__(self, tables: TableServer) -> None:
+        self._tables = tables
+
+    async def request(self, subject: Subject, payload: Struct, *, timeout_s: float = 10.0) -> Any:
+        assert isinstance(payload, TableQuery)
+        return await self._tables.answer(payload)
+
+
+class Explainer:
+    """Answers ExplainQuery. mda: who reads `.forward` files."""
+
+    def __init__(self, tables: TableServer, mda: Requester) -> None:
+        self._questions = Questions(Forwards(mda, time.monotonic), TableClient(_OwnTables(tables)))
+
+    async def explain(self, configuration: Configuration, query: ExplainQuery) -> ExplainReply:
+        """What would happen now. `query` has no fault (mail.explain.query_fault)."""
+        explanation = Explanation(Expander(configuration, Tables(configuration)), query)
+        return explanation.reply(await self._questions.finish(explanation.expansion))

@@ -1,0 +1,118 @@
+"""What explain tells: the rules in order with the reason, every step of the expansion, and the same end as smtp-in would see."""
+
+import msgspec
+import pytest
+
+from smtpfleet.contracts.commands import ExplainQuery, ExplainReply, ForwardQuery, ForwardReply
+from smtpfleet.contracts.configuration import LOCAL_HOST, Condition, Configuration
+from smtpfleet.mail.expand import NO_FORWARD, Expander, expand_rcpt
+from smtpfleet.mail.expansion import Expansion
+from smtpfleet.mail.explain import Explanation, query_fault
+from smtpfleet.mail.ruleset import SessionFacts
+from smtpfleet.mail.tables import Tables
+from tests.unit.mail.building import (
+    ANYONE,
+    ANYWHERE,
+    OURS,
+    REJECT,
+    configuration,
+    list_table,
+    local_action,
+    mapping_table,
+    relay_action,
+    rule,
+)
+
+LOCALLY = Condition("source", LOCAL_HOST, False)
+SNAPSHOT = configuration(
+    rule(REJECT, Condition("sender", "bad", False), ANYWHERE),
+    rule(relay_action(), Condition("tag", "out", False, "literal"), ANYWHERE),
+    rule(local_action(alias="aliases"), ANYONE, OURS),
+    rule(relay_action(host="smart.test"), LOCALLY, ANYWHERE),
+    tables=(
+        list_table("ours", "example.test"),
+        list_table("bad", "@spam.test"),
+        mapping_table("aliases", {"staff": "alice, carol@far.test", "gone": "error:550 5.1.6 Gone"}),
+        mapping_table("users", {"alice": "1:1:/home/alice"}),
+    ),
+)
+QUERY = ExplainQuery("192.0.2.1", "client.test", "bob@far.test", "alice@example.test", "", "", False, "")
+
+
+def explain(
+    query: ExplainQuery, snapshot: Configuration = SNAPSHOT, forward: ForwardReply = NO_FORWARD
+) -> ExplainReply:
+    explanation = Explanation(Expander(snapshot, Tables(snapshot)), query)
+    opened = explanation.expansion
+    outcome = opened.proceed()
+    while not isinstance(outcome, Expansion):
+        assert isinstance(outcome, ForwardQuery)
+        opened.learn(outcome, forward)
+        outcome = opened.proceed()
+    return explanation.reply(outcome)
+
+
+def of(**changes: object) -> ExplainQuery:
+    return msgspec.structs.replace(QUERY, **changes)
+
+
+def test_rules_that_do_not_match_say_why() -> None:
+    assert explain(QUERY).lines == [
+        "address alice@example.test",
+        "  smtpd.conf:1: no, mail-from <bad> does not hold for <bob@far.test>",
+        "  smtpd.conf:1: no, tag out does not hold for no tag",
+        "  smtpd.conf:1 matches: deliver to maildir ~/Maildir",
+        "  table <aliases>, alice: no entry",
+        "  user alice in table <users>: uid 1, home /home/alice",
+        "  .forward of alice: absent",
+        "envelope: alice@example.test via maildir ~/Maildir as user alice, from <bob@far.test>, expires after 345600 s",
+    ]
+
+
+def test_an_expansion_goes_through_the_rules_again() -> None:
+    reply = explain(of(rcpt="staff@example.test"))
+    assert "address carol@far.test, from an expansion" in reply.lines
+    assert "  smtpd.conf:1 matches: relay via smart.test" in reply.lines
+    assert [text.partition(" via ")[0] for text in reply.destinations] == ["staff@example.test", "carol@far.test"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal", "reason"),
+    [
+        ({"rcpt": "x@elsewhere.test"}, "550 5.7.1 Invalid recipient", "no rule matches x@elsewhere.test"),
+        ({"rcpt": "nobody@example.test"}, "550 5.1.1 Invalid recipient", "no user nobody in table users"),
+        ({"rcpt": "gone@example.test"}, "550 5.1.6 Gone", "error alias"),
+        ({"sender": "x@spam.test"}, "550 5.1.1 Invalid recipient", "rejected by the rule at line 1"),
+    ],
+)
+def test_refusals(changes: dict[str, str], refusal: str, reason: str) -> None:
+    reply = explain(of(**changes))
+    assert (reply.refusal, reply.destinations) == (refusal, [])
+    assert reply.lines[-1].startswith(f"refused: {refusal} (") and reason in reply.lines[-1]
+
+
+def test_a_forward_is_followed_and_shown() -> None:
+    reply = explain(QUERY, forward=ForwardReply("present", "carol@far.test\n", ""))
+    assert "  .forward of alice: present: carol@far.test" in reply.lines
+    assert reply.destinations[0].startswith("carol@far.test via smtp smart.test")
+
+
+@pytest.mark.parametrize("peer", ["192.0.2.1", "127.0.0.1", "local"])
+@pytest.mark.parametrize("rcpt", ["alice@example.test", "staff@example.test", "x@far.test", "gone@example.test"])
+@pytest.mark.parametrize(("tag", "auth"), [("", ""), ("out", ""), ("", "bob")])
+def test_it_ends_as_smtp_in_would(peer: str, rcpt: str, tag: str, auth: str) -> None:
+    reply = explain(of(peer=peer, rcpt=rcpt, tag=tag, auth=auth))
+    is_local = peer == "local" or bool(auth)
+    facts = SessionFacts(tag, peer, is_local, QUERY.sender, QUERY.helo, auth, is_socket=peer == "local")
+    expansion = expand_rcpt(SNAPSHOT, Tables(SNAPSHOT), facts, rcpt)
+    assert reply.refusal == (expansion.refusal.line if expansion.refusal else "")
+    assert len(reply.destinations) == len(expansion.destinations)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [({"peer": "nowhere"}, "peer"), ({"sender": "x y"}, "sender"), ({"rcpt": ""}, "rcpt"), ({"helo": "a b"}, "helo")],
+)
+def test_questions_that_cannot_be_asked(changes: dict[str, str], word: str) -> None:
+    assert query_fault(of(**changes)).startswith(f"{word}: ")
+    assert query_fault(of(rcpt="postmaster", sender="", peer="2001:db8::1")) == ""
