@@ -96,6 +96,8 @@ def _jetstream(role: str) -> list[str]:
     if role == "config":
         allowed += [
             f"$JS.API.STREAM.CREATE.{_BUCKET_STREAM}",
+            # earlier versions, by revision
+            f"$JS.API.DIRECT.GET.{_BUCKET_STREAM}",
             _BUCKET_SUBJECT,
             f"$JS.API.STREAM.INFO.{_EVENT_STREAM}",
             f"$JS.API.STREAM.CREATE.{_EVENT_STREAM}",

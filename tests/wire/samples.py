@@ -92,6 +92,13 @@ SAMPLES: dict[str, Struct] = {
     "ExplainQuery": c.ExplainQuery(
         "192.0.2.9", "client", "a@example.net", "b@example.org", "edge", "bob", True, "c.net"
     ),
+    "VersionsQuery": c.VersionsQuery(),
+    "VersionsReply": c.VersionsReply(
+        [c.ConfigurationVersion("3-0a1b2c3d", "mx.example.org", 4, 2, 3, "5d41402a")], "smtpd.conf:1:1: syntax error"
+    ),
+    "ConfigurationVersion": c.ConfigurationVersion("3-0a1b2c3d", "mx.example.org", 4, 2, 3, ""),
+    "GoBack": c.GoBack("2-5d41402a"),
+    "GoBackReply": c.GoBackReply("4-5d41402a"),
     "ExplainReply": c.ExplainReply("3-0a1b2c3d", ["rule at line 3 matches"], "", ["b@example.org via maildir"]),
     "ForwardQuery": c.ForwardQuery("users", "bob"),
     "ForwardReply": c.ForwardReply("present", "bob@example.net\n", ""),

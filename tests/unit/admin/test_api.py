@@ -304,7 +304,9 @@ async def test_openapi_describes_every_answer(new_client: NewClient) -> None:
         "/v1/messages/{msgid}",
         "/v1/envelopes/{evpid}",
         "/v1/fleet",
+        "/v1/config",
         "/v1/config/explain",
+        "/v1/config/rollback",
     }
     assert set(paths["/v1/messages/{msgid}"]["get"]["responses"]) == {"200", "401", "403", "404", "422", "503"}
     assert paths["/v1/queue"]["get"]["security"] == [{"HTTPBearer": []}]
@@ -348,3 +350,25 @@ async def test_explain_refuses_what_is_no_question(
 ) -> None:
     assert_problem(await new_client().post("/v1/config/explain", json=body), 422, "")
     assert bus.asked == []
+
+
+async def test_configurations_and_going_back(bus: FakeBus, new_client: NewClient) -> None:
+    kept = c.ConfigurationVersion("3-ab", "mx.example.test", 4, 2, 1, "")
+    bus.answer(subjects.CONFIG_VERSION_LIST, c.VersionsReply([kept], "x:1:1: syntax error"))
+    answer = (await new_client().get("/v1/config")).json()
+    assert answer["in_force"] == "3-ab" and answer["errors"] == "x:1:1: syntax error"
+    assert answer["versions"] == [
+        {
+            "version": "3-ab",
+            "hostname": "mx.example.test",
+            "rules": 4,
+            "listeners": 2,
+            "tables": 1,
+            "rolled_back_from": None,
+        }
+    ]
+    bus.answer(subjects.CONFIG_VERSION_RESTORE, c.GoBackReply("4-cd"))
+    done = await new_client().post("/v1/config/rollback", json={"version": "2-cd"})
+    assert (done.status_code, done.json()) == (200, {"version": "4-cd"})
+    bus.answer(subjects.CONFIG_VERSION_RESTORE, c.GoBackReply(""))
+    assert_problem(await new_client().post("/v1/config/rollback", json={"version": "9-xx"}), 404, "9-xx is not kept")

@@ -25,6 +25,7 @@ class FakeStore:
     def __init__(self) -> None:
         self._entry: tuple[bytes, int] | None = None
         self._revision = 0
+        self._kept: dict[int, bytes] = {}
 
     async def kv_get(self, bucket: str, key: str) -> tuple[bytes, int] | None:
         await asyncio.sleep(0)
@@ -36,7 +37,12 @@ class FakeStore:
             raise KvConflict(f"revision is {self._revision}")
         self._revision += 1
         self._entry = (data, self._revision)
+        self._kept[self._revision] = data
         return self._revision
+
+    async def kv_get_revision(self, bucket: str, key: str, revision: int) -> bytes | None:
+        await asyncio.sleep(0)
+        return self._kept.get(revision)
 
     def delete(self) -> None:
         """What `nats kv del` leaves: no value, and a revision."""
@@ -141,3 +147,46 @@ def test_the_digest_is_of_the_content_and_not_of_the_version(one: Configuration,
     assert digest_of(one) == digest_of(msgspec.structs.replace(one, version="7-abc"))
     assert digest_of(one) != digest_of(two)
     assert len(digest_of(one)) == 8
+
+
+async def test_going_back_holds_until_something_else_is_published(
+    store: KeyValue, one: Configuration, two: Configuration, tmp_path: Path
+) -> None:
+    publisher = Publisher(store)
+    first, second = await publisher.publish(one), await publisher.publish(two)
+    assert [kept.version for kept in await publisher.versions()] == [second.version, first.version]
+    back = await publisher.go_back(first.version)
+    assert back is not None and back.is_new and number_in(back.version) == number_in(second.version) + 1
+    current = await publisher.current()
+    assert current is not None and digest_of(current) == digest_of(one)
+    # A replica that starts again with the same files does not undo it; changed files do.
+    held = await Publisher(store).publish(two)
+    assert held.is_held and not held.is_new and held.version == back.version
+    three = configuration(tmp_path, "three.test")
+    assert (await publisher.publish(three)).is_new
+    assert (await publisher.publish(two)).is_new
+    assert len(await publisher.versions()) == 5
+
+
+async def test_going_back_to_what_is_not_kept_or_in_force(store: KeyValue, one: Configuration) -> None:
+    publisher = Publisher(store)
+    only = await publisher.publish(one)
+    assert await publisher.go_back("9-deadbeef") is None
+    again = await publisher.go_back(only.version)
+    assert again is not None and not again.is_new and again.version == only.version
+
+
+async def test_going_back_again_still_holds_what_the_files_say(
+    store: KeyValue, one: Configuration, two: Configuration, tmp_path: Path
+) -> None:
+    publisher = Publisher(store)
+    first, second = await publisher.publish(one), await publisher.publish(two)
+    files = configuration(tmp_path, "three.test")
+    third = await publisher.publish(files)
+    await publisher.go_back(second.version)
+    await publisher.go_back(first.version)
+    assert (await publisher.publish(files)).is_held
+    forward = await publisher.go_back(third.version)
+    assert forward is not None and forward.is_new
+    current = await publisher.current()
+    assert current is not None and current.rolled_back_from == ""

@@ -354,6 +354,40 @@ class ExplainReply(Struct, frozen=True, array_like=True):
     destinations: list[str]
 
 
+class VersionsQuery(Struct, frozen=True, array_like=True):
+    """Which configurations are kept?"""
+
+
+class ConfigurationVersion(Struct, frozen=True, array_like=True):
+    """A kept configuration. rolled_back_from: as in Configuration."""
+
+    version: str
+    hostname: str
+    rule_count: int
+    listener_count: int
+    table_count: int
+    rolled_back_from: str
+
+
+class VersionsReply(Struct, frozen=True, array_like=True):
+    """versions: newest first; the first is in force. errors: of the files of the replica that answers, "" where they are good."""
+
+    versions: list[ConfigurationVersion]
+    errors: str
+
+
+class GoBack(Struct, frozen=True, array_like=True):
+    """Publish this earlier version anew."""
+
+    version: str
+
+
+class GoBackReply(Struct, frozen=True, array_like=True):
+    """version: what is in force now, "" where the wanted one is not kept."""
+
+    version: str
+
+
 # mda
 
 

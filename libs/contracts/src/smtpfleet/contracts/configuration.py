@@ -346,6 +346,7 @@ class Configuration(Struct, frozen=True, array_like=True, kw_only=True):
     subaddress_delimiter: what parts user and tag. admd: authentication domain for filters, "" for the server name.
     smtp_ciphers: "" for ours. queue_compression, queue_encryption: the key of the latter is a file of the queue role.
     srs_ttl_s: how long a rewritten sender is good, 0 without SRS; its keys are asked for.
+    rolled_back_from: where an operator went back to this one, the digest of what he went back from; "" else.
     """
 
     version: str
@@ -369,3 +370,4 @@ class Configuration(Struct, frozen=True, array_like=True, kw_only=True):
     queue_compression: bool = False
     queue_encryption: bool = False
     srs_ttl_s: int = 0
+    rolled_back_from: str = ""

@@ -66,6 +66,12 @@ CONFIG_CREDENTIALS_LOOKUP = _request(
 CONFIG_RULESET_EXPLAIN = _request(
     "config.ruleset.explain", ("admin",), "config", c.ExplainQuery, c.ExplainReply, "when tables and mda have answered"
 )
+CONFIG_VERSION_LIST = _request(
+    "config.version.list", ("admin",), "config", c.VersionsQuery, c.VersionsReply, "from the bucket"
+)
+CONFIG_VERSION_RESTORE = _request(
+    "config.version.restore", ("admin",), "config", c.GoBack, c.GoBackReply, "after it is in the bucket"
+)
 
 QUEUE_MESSAGE_COMMIT = _request(
     "queue.message.commit", ("smtp-in",), "queue", c.CommitMessages, c.CommitReply, "after the store's flush"

@@ -313,6 +313,16 @@ class Bus:
             raise BusUnavailable(f"kv {bucket}: {error or type(error).__name__}") from None
         return (entry.value, entry.revision or 0) if entry.value is not None else None
 
+    async def kv_get_revision(self, bucket: str, key: str, revision: int) -> bytes | None:
+        """The value the key had at this revision, None where it is not kept. Raises BusUnavailable."""
+        try:
+            store = await self._client.jetstream().key_value(self._bucket(bucket))
+            return (await store.get(key, revision=revision)).value
+        except (BucketNotFoundError, KeyNotFoundError, NotFoundError):
+            return None
+        except (NatsError, OSError, TimeoutError) as error:
+            raise BusUnavailable(f"kv {bucket}: {error or type(error).__name__}") from None
+
     async def kv_put(self, bucket: str, key: str, data: bytes, *, last: int | None = None) -> int:
         """Writes, and returns the revision. With `last`, only if that is still the key's revision (0: none), else KvConflict."""
         try:

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from smtpfleet.admin.access import Access
 from smtpfleet.admin.queries import Queries, RoleSilent
 from smtpfleet.admin.views import (
+    Configurations,
     Explanation,
     Fleet,
     Life,
@@ -25,6 +26,7 @@ from smtpfleet.admin.views import (
     QueuedMessage,
     Readiness,
     Recipient,
+    Rollback,
 )
 from smtpfleet.contracts.ids import EVPID_LENGTH, MSGID_LENGTH
 from smtpfleet.mail.explain import query_fault
@@ -160,6 +162,19 @@ def _fleet_routes(queries: Queries) -> APIRouter:
 
 def _config_routes(queries: Queries) -> APIRouter:
     routes = APIRouter(tags=["config"])
+
+    @routes.get("/config", responses=_problems(401, 403, 503))
+    async def show_configurations() -> Configurations:
+        """The configuration in force, earlier ones that are kept, and what is wrong with the files, if anything."""
+        return Configurations.of(await queries.configurations())
+
+    @routes.post("/config/rollback", responses=_problems(401, 403, 404, 422, 503))
+    async def roll_back(wanted: Rollback) -> Rollback:
+        """Go back to an earlier version. It is published anew; the files count again when they change."""
+        version = await queries.go_back(wanted.version)
+        if version is None:
+            raise HTTPException(404, f"version {wanted.version} is not kept")
+        return Rollback(version=version)
 
     @routes.post("/config/explain", responses=_problems(401, 403, 422, 503))
     async def explain_recipient(recipient: Recipient) -> Explanation:

@@ -13,12 +13,16 @@ from smtpfleet.contracts.commands import (
     EnvelopeView,
     ExplainQuery,
     ExplainReply,
+    GoBack,
+    GoBackReply,
     MessageQuery,
     MessageView,
     QueueQuery,
     QueueSummary,
     RoleQuery,
     RoleReport,
+    VersionsQuery,
+    VersionsReply,
 )
 from smtpfleet.contracts.subjects import Subject
 from smtpfleet.runtime.bus import BusUnavailable
@@ -75,6 +79,16 @@ class Queries:
         """What becomes of a recipient under the configuration in force."""
         reply: ExplainReply = await self._ask(subjects.CONFIG_RULESET_EXPLAIN, query, timeout_s=EXPLAIN_S)
         return reply
+
+    async def configurations(self) -> VersionsReply:
+        """What is in force, what was before, and what is wrong with the files."""
+        reply: VersionsReply = await self._ask(subjects.CONFIG_VERSION_LIST, VersionsQuery())
+        return reply
+
+    async def go_back(self, version: str) -> str | None:
+        """What is in force now, None where `version` is not kept."""
+        reply: GoBackReply = await self._ask(subjects.CONFIG_VERSION_RESTORE, GoBack(version))
+        return reply.version or None
 
     async def fleet(self) -> list[RoleReport]:
         """Every replica that answered in GATHER_S, once each."""

@@ -247,3 +247,45 @@ class Explanation(View):
             envelopes=reply.destinations,
             steps=reply.lines,
         )
+
+
+class ConfigurationVersion(View):
+    """A configuration that is kept."""
+
+    version: str = Field(examples=["3-0b5c1a2e"])
+    hostname: str
+    rules: Count
+    listeners: Count
+    tables: Count
+    rolled_back_from: str | None = Field(description="Digest of what an operator went back from to this one.")
+
+
+class Configurations(View):
+    """What the fleet runs and what it may go back to."""
+
+    in_force: str | None
+    errors: str | None = Field(description="What is wrong with the files now, as smtpfleet-config check prints it.")
+    versions: list[ConfigurationVersion] = Field(description="Newest first.")
+
+    @classmethod
+    def of(cls, reply: c.VersionsReply) -> "Configurations":
+        versions = [
+            ConfigurationVersion(
+                version=kept.version,
+                hostname=kept.hostname,
+                rules=kept.rule_count,
+                listeners=kept.listener_count,
+                tables=kept.table_count,
+                rolled_back_from=kept.rolled_back_from or None,
+            )
+            for kept in reply.versions
+        ]
+        return cls(in_force=versions[0].version if versions else None, errors=reply.errors or None, versions=versions)
+
+
+class Rollback(BaseModel):
+    """A version: the one to go back to, or, in the answer, the one in force."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: str = Field(max_length=64, examples=["2-5d41402a"])

@@ -5,6 +5,7 @@ good one in force (law 9). Everything it owes the fleet is in `_pending`, so a l
 """
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 from smtpfleet.config.explainer import Explainer
@@ -18,12 +19,14 @@ from smtpfleet.config.publisher import Publisher, digest_of
 from smtpfleet.config.settings import ConfigSettings
 from smtpfleet.config.tables.server import TableServer
 from smtpfleet.config.watcher import FileWatcher
-from smtpfleet.contracts.configuration import Configuration
+from smtpfleet.contracts.configuration import Configuration, Table
 from smtpfleet.contracts.subjects import (
     CONFIG_AUTH_LOOKUP,
     CONFIG_CREDENTIALS_LOOKUP,
     CONFIG_RULESET_EXPLAIN,
     CONFIG_TABLE_LOOKUP,
+    CONFIG_VERSION_LIST,
+    CONFIG_VERSION_RESTORE,
     CONFIGURATION_BUCKET,
 )
 from smtpfleet.runtime import metrics
@@ -31,6 +34,8 @@ from smtpfleet.runtime.bus import BusUnavailable
 from smtpfleet.runtime.role import Role
 from smtpfleet.runtime.settings import BadSettings
 
+ERRORS_BYTES = 65_536
+"""Of what is wrong with the files, told to admin. Chosen: below what a message on the bus may have."""
 REPORTED_MAX = 50
 """Diagnostics logged per compilation; a file that is no configuration at all has one per line. Chosen."""
 SETTLE_S = 0.1
@@ -60,6 +65,8 @@ class ConfigApp:
         self._watcher = FileWatcher()
         self._tables = TableServer(role.log, ConfigFiles(Path(settings.config_file), settings.config_root).resolve)
         self._last_good: Configuration | None = None
+        self._withheld: Mapping[str, Table] = {}
+        self._errors = ""
         self._pending: Configuration | None = None
         self._own_version = ""
         self._reported = ""
@@ -71,12 +78,22 @@ class ConfigApp:
         """Compiles and publishes once, then keeps watch. Ready is when a configuration is published, whoever did it."""
         bus, snapshot = self._role.bus, self._role.snapshot
         explainer = Explainer(self._tables, bus)
-        handlers = ConfigHandlers(self._log, lambda: self._own_version, self._tables, explainer, snapshot)
+        handlers = ConfigHandlers(
+            self._log,
+            lambda: self._own_version,
+            self._tables,
+            explainer,
+            snapshot,
+            self._publisher,
+            lambda: self._errors,
+        )
         await self._compile()
         await bus.serve(CONFIG_TABLE_LOOKUP, handlers.on_table_lookup)
         await bus.serve(CONFIG_AUTH_LOOKUP, handlers.on_auth_lookup)
         await bus.serve(CONFIG_CREDENTIALS_LOOKUP, handlers.on_credentials_lookup)
         await bus.serve(CONFIG_RULESET_EXPLAIN, handlers.on_ruleset_explain)
+        await bus.serve(CONFIG_VERSION_LIST, handlers.on_version_list)
+        await bus.serve(CONFIG_VERSION_RESTORE, handlers.on_version_restore)
         await self._publish()
         if self._last_good is None:
             await self._tell_what_stays()
@@ -125,10 +142,12 @@ class ConfigApp:
         _compilations.labels("ok" if compiled.configuration else "errors").inc()
         _errors.set(compiled.error_count)
         _warnings.set(compiled.warning_count)
+        self._errors = "" if compiled.configuration is not None else compiled.render()[:ERRORS_BYTES]
         self._report(compiled)
         if compiled.configuration is not None:
             changed = self._last_good is None or digest_of(self._last_good) != digest_of(compiled.configuration)
             self._last_good = compiled.configuration
+            self._withheld = compiled.withheld
             self._tables.apply(compiled.configuration, compiled.withheld)
             if changed:
                 self._pending = compiled.configuration
@@ -155,9 +174,10 @@ class ConfigApp:
         self._was_refused = compiled.configuration is None
 
     def _serve_tables_of(self, published: Configuration) -> None:
-        """Without a good file of our own, the fleet's tables are those of what is published; passwords in files are not in it."""
-        if self._last_good is None:
-            self._tables.apply(published, {})
+        """Without a good file of our own, or after going back to an earlier configuration, the fleet's tables are those of what is
+        published. Passwords are not in it: they come from the files as they are now."""
+        if self._last_good is None or published.rolled_back_from:
+            self._tables.apply(published, {n: t for n, t in self._withheld.items() if n in published.tables})
 
     async def _tell_what_stays(self) -> None:
         """After a start without a good file: whether the fleet has something to go on with."""
@@ -198,7 +218,11 @@ class ConfigApp:
             return
         self._pending, self._has_told_of_wait = None, False
         self._own_version = done.version
-        if done.is_new:
+        if done.is_held:
+            self._log.warning(
+                "an operator went back from what our files say; they wait for a change", version=done.version
+            )
+        elif done.is_new:
             _publications.inc()
             self._log.info("configuration published", version=done.version, file=self._settings.config_file)
         else:

@@ -1,13 +1,15 @@
 """`smtpfleet-config`: check a configuration before it is used, show what it compiles to, or explain what it does with a recipient.
 
 Compiles exactly as the service does and touches neither bus nor fleet; explain asks databases that tables name. `check` is OpenSMTPD's
-`smtpd -n`, with -f and -D as there.
+`smtpd -n`, with -f and -D as there. versions and rollback speak to the fleet's bus and to nothing else.
 """
 
 import asyncio
 import json
+import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -17,12 +19,20 @@ from smtpfleet.config.language.compilation import Compilation, compile_file
 from smtpfleet.config.language.files import ConfigFiles
 from smtpfleet.config.language.host_discovery import discover_host
 from smtpfleet.config.language.macros import BadMacro, parse_definitions, split_definitions
-from smtpfleet.config.settings import DEFAULT_FILE
+from smtpfleet.config.publisher import Publisher
+from smtpfleet.config.schema import render_schema
+from smtpfleet.config.settings import DEFAULT_FILE, ConfigSettings
 from smtpfleet.config.tables.server import TableServer
 from smtpfleet.contracts.commands import ExplainQuery, ExplainReply
 from smtpfleet.contracts.configuration import Configuration
 from smtpfleet.mail.explain import query_fault
+from smtpfleet.runtime.bus import Bus, BusUnavailable
 from smtpfleet.runtime.maillog import MailLog
+from smtpfleet.runtime.settings import load_settings
+
+CONNECT_S = 5.0
+"""How long an operator waits for NATS. Chosen."""
+T = TypeVar("T")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Check, show and explain smtpfleet configurations.")
 
@@ -137,3 +147,42 @@ def _compile(
     if compiled.configuration is None:
         raise typer.Exit(1)
     return compiled
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of what `show` prints."""
+    typer.echo(render_schema(), nl=False)
+
+
+@app.command()
+def versions() -> None:
+    """List the configurations the fleet keeps, newest first; the first is in force. Needs SMTPFLEET_NATS_…."""
+    for kept in asyncio.run(_with_publisher(lambda publisher: publisher.versions())):
+        left = f", gone back from {kept.rolled_back_from}" if kept.rolled_back_from else ""
+        typer.echo(f"{kept.version} {kept.hostname}, {len(kept.rules)} rules, {len(kept.tables)} tables{left}")
+
+
+@app.command()
+def rollback(version: Annotated[str, typer.Argument(help="As `versions` lists it.")]) -> None:
+    """Go back to an earlier configuration; the files stay as they are and count again when they change. Needs SMTPFLEET_NATS_…."""
+    done = asyncio.run(_with_publisher(lambda publisher: publisher.go_back(version)))
+    if done is None:
+        typer.echo(f"smtpfleet-config: version {version} is not kept", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"in force: {done.version}")
+
+
+async def _with_publisher(work: Callable[[Publisher], Awaitable[T]]) -> T:
+    """Does `work` over the bus of the environment's settings; leaves with status 1 where the fleet cannot be reached."""
+    settings = load_settings(ConfigSettings, os.environ)
+    bus = Bus("config", settings, MailLog("config", level="error"))
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            await bus.connect()
+        return await work(Publisher(bus))
+    except (BusUnavailable, TimeoutError) as error:
+        typer.echo(f"smtpfleet-config: {settings.nats_url}: {error or 'no answer'}", err=True)
+        raise typer.Exit(1) from None
+    finally:
+        await bus.close()

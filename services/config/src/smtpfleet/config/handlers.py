@@ -7,9 +7,19 @@ publishes. Bound by app.py.
 from collections.abc import Callable
 
 from smtpfleet.config.explainer import Explainer
-from smtpfleet.config.publisher import digest_in, number_in
+from smtpfleet.config.publisher import Publisher, digest_in, number_in
 from smtpfleet.config.tables.server import TableServer
-from smtpfleet.contracts.commands import ExplainQuery, ExplainReply, TableQuery, TableReply
+from smtpfleet.contracts.commands import (
+    ConfigurationVersion,
+    ExplainQuery,
+    ExplainReply,
+    GoBack,
+    GoBackReply,
+    TableQuery,
+    TableReply,
+    VersionsQuery,
+    VersionsReply,
+)
 from smtpfleet.contracts.configuration import Configuration
 from smtpfleet.contracts.wire import Malformed
 from smtpfleet.mail.explain import query_fault
@@ -30,7 +40,11 @@ class ConfigHandlers:
         tables: TableServer,
         explainer: Explainer,
         snapshot: SnapshotFollower,
+        publisher: Publisher,
+        errors: Callable[[], str],
     ) -> None:
+        self._publisher = publisher
+        self._errors = errors
         self._explainer = explainer
         self._snapshot = snapshot
         self._log = log
@@ -44,6 +58,29 @@ class ConfigHandlers:
         if not self._snapshot.has_snapshot:
             raise Malformed("no configuration is published yet")
         return await self._explainer.explain(self._snapshot.current, query)
+
+    async def on_version_list(self, query: VersionsQuery) -> VersionsReply:
+        """What is kept, and what is wrong with our files."""
+        versions = [
+            ConfigurationVersion(
+                kept.version,
+                kept.hostname,
+                len(kept.rules),
+                len(kept.listeners),
+                len(kept.tables),
+                kept.rolled_back_from,
+            )
+            for kept in await self._publisher.versions()
+        ]
+        return VersionsReply(versions, self._errors())
+
+    async def on_version_restore(self, request: GoBack) -> GoBackReply:
+        """Every replica, this one too, hears of it by the bucket."""
+        done = await self._publisher.go_back(request.version)
+        if done is None:
+            return GoBackReply("")
+        self._log.warning("went back to an earlier configuration", wanted=request.version, version=done.version)
+        return GoBackReply(done.version)
 
     async def on_table_lookup(self, query: TableQuery) -> TableReply:
         """Anything but passwords."""
@@ -63,7 +100,11 @@ class ConfigHandlers:
         _info.labels(configuration.version).set(1)
         own = self._own_version()
         is_newer = number_in(configuration.version) > number_in(own) > 0
-        if is_newer and digest_in(configuration.version) != digest_in(own):
+        if is_newer and configuration.rolled_back_from == digest_in(own):
+            self._log.warning(
+                "gone back to an earlier configuration; our files wait for a change", version=configuration.version
+            )
+        elif is_newer and digest_in(configuration.version) != digest_in(own):
             # Left as it is: publishing ours again would make two replicas with different files fight for ever.
             self._log.warning(
                 "another replica published a configuration that differs from our files",

@@ -18,6 +18,8 @@ from smtpfleet.runtime.bus import BusUnavailable, KvConflict
 CONFLICTS_MAX = 5
 """More conflicts in a row mean a key that is deleted rather than missing, which has a revision although it has no value."""
 _DIGEST_DIGITS = 8
+VERSIONS_MAX = 10
+"""What the bucket keeps of its key (runtime.bus.ensure_streams)."""
 
 
 class KeyValue(Protocol):
@@ -26,21 +28,25 @@ class KeyValue(Protocol):
     async def kv_get(self, bucket: str, key: str) -> tuple[bytes, int] | None:
         """Value and revision, or None. Raises BusUnavailable."""
 
+    async def kv_get_revision(self, bucket: str, key: str, revision: int) -> bytes | None:
+        """The value the key had at this revision, or None where it is not kept. Raises BusUnavailable."""
+
     async def kv_put(self, bucket: str, key: str, data: bytes, *, last: int | None = None) -> int:
         """Writes, and returns the revision. Raises KvConflict where `last` is not the revision, BusUnavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """version: what the fleet runs. is_new: whether this call wrote it."""
+    """version: what the fleet runs. is_new: whether this call wrote it. is_held: an operator went back from what was to be published."""
 
     version: str
     is_new: bool
+    is_held: bool = False
 
 
 def digest_of(configuration: Configuration) -> str:
     """8 hex digits of the content, whatever its version."""
-    content = wire.encode(msgspec.structs.replace(configuration, version=""))
+    content = wire.encode(msgspec.structs.replace(configuration, version="", rolled_back_from=""))
     return hashlib.sha256(content).hexdigest()[:_DIGEST_DIGITS]
 
 
@@ -62,16 +68,43 @@ class Publisher:
         self._store = store
 
     async def publish(self, configuration: Configuration) -> Publication:
-        """Makes `configuration` the current one, unless it is. May be repeated. Raises BusUnavailable."""
+        """Makes `configuration` the current one, unless it is, or an operator went back from it. May be repeated. Raises BusUnavailable."""
+        return await self._put(configuration, is_rollback=False)
+
+    async def versions(self) -> list[Configuration]:
+        """What was published, newest first, as far back as the bucket keeps it. Raises BusUnavailable."""
+        entry = await self._store.kv_get(CONFIGURATION_BUCKET, CONFIGURATION_KEY)
+        found: list[Configuration] = []
+        for revision in range(entry[1] if entry else 0, 0, -1):
+            data = await self._store.kv_get_revision(CONFIGURATION_BUCKET, CONFIGURATION_KEY, revision)
+            if data is None or len(found) == VERSIONS_MAX:
+                break
+            if (configuration := _decode(data)) is not None:
+                found.append(configuration)
+        return found
+
+    async def go_back(self, version: str) -> Publication | None:
+        """Publishes an earlier version anew; None where it is not kept. What is in force now stays away until the files change.
+        Raises BusUnavailable."""
+        wanted = next((kept for kept in await self.versions() if kept.version == version), None)
+        return await self._put(wanted, is_rollback=True) if wanted is not None else None
+
+    async def _put(self, configuration: Configuration, *, is_rollback: bool) -> Publication:
         digest = digest_of(configuration)
         for _ in range(CONFLICTS_MAX):
             entry = await self._store.kv_get(CONFIGURATION_BUCKET, CONFIGURATION_KEY)
             revision = entry[1] if entry else 0
-            current = _version_in(entry[0]) if entry else ""
-            if digest_in(current) == digest:
-                return Publication(current, is_new=False)
-            version = f"{_number_after(current, revision)}-{digest}"
-            data = wire.encode(msgspec.structs.replace(configuration, version=version))
+            current = _decode(entry[0]) if entry else None
+            in_force = current.version if current is not None else ""
+            if digest_in(in_force) == digest:
+                return Publication(in_force, is_new=False)
+            if current is not None and current.rolled_back_from == digest and not is_rollback:
+                return Publication(in_force, is_new=False, is_held=True)
+            version = f"{_number_after(in_force, revision)}-{digest}"
+            left = (current.rolled_back_from or digest_in(in_force)) if is_rollback and current is not None else ""
+            # Back to what the files say is no going back any more.
+            left = "" if left == digest else left
+            data = wire.encode(msgspec.structs.replace(configuration, version=version, rolled_back_from=left))
             try:
                 await self._store.kv_put(CONFIGURATION_BUCKET, CONFIGURATION_KEY, data, last=revision)
             except KvConflict:
@@ -97,12 +130,6 @@ def _decode(data: bytes) -> Configuration | None:
         return wire.decode(data, Configuration)
     except (wire.UnknownVersion, wire.Malformed, wire.RemoteFault):
         return None
-
-
-def _version_in(data: bytes) -> str:
-    """The version of a published configuration; "" where it is of another wire version or damaged."""
-    configuration = _decode(data)
-    return configuration.version if configuration else ""
 
 
 def _number_after(version: str, revision: int) -> int:
