@@ -27,7 +27,7 @@ class ConfigSettings(RoleSettings, frozen=True, kw_only=True):
     config_macros: Annotated[
         str, Meta(description="Macros the file cannot change, as name=value,name=value; like -D of smtpd.")
     ] = ""
-    config_poll_s: Annotated[float, Meta(description="Seconds between looks at the files.", ge=0.05, le=3600)] = 1.0
+    config_poll_s: Annotated[float, Meta(description="Seconds between looks at the files.", ge=0.05, le=3600)] = 0.5
     server_name: Annotated[
         str,
         Meta(description="Name of the mail server; empty: first line of /etc/mail/mailname, or the host's name."),

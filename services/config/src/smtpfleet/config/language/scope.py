@@ -3,6 +3,7 @@
 Mutable, lives for one compilation, owned by compiler.py; compile_* read and extend it. OpenSMTPD: struct smtpd *conf in parse.y.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from smtpfleet.config.language.diagnostics import Diagnostics
@@ -38,7 +39,7 @@ class DeclaredTable:
 
     table: Table
     span: Span | None = None
-    entry_spans: dict[str, Span] = field(default_factory=dict)
+    entry_spans: Mapping[str, Span] = field(default_factory=dict)
     name_span: Span | None = None
     credentials: dict[str, str] | None = field(default=None, repr=False)
 

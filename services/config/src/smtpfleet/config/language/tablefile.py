@@ -5,6 +5,8 @@ line that breaks the form is reported with its place. OpenSMTPD: table_static.c.
 """
 
 import ipaddress
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from smtpfleet.config.language.diagnostics import Diagnostics
@@ -15,33 +17,61 @@ MAPPING = "mapping"
 DYNAMIC = "dynamic"
 """Table.kind where the backend decides what it answers."""
 
+_SEPARATOR = re.compile("[ \t:]")
+
 
 @dataclass(slots=True)
 class FileEntries:
     """kind: list or mapping; an empty file is a mapping, as in OpenSMTPD. spans: of each key."""
 
+    spans: "KeySpans"
     kind: str = MAPPING
     entries: dict[str, str] = field(default_factory=dict)
-    spans: dict[str, Span] = field(default_factory=dict)
+
+
+class KeySpans(Mapping[str, Span]):
+    """Where each key of a file stands. A Span is made when it is asked for: a table may have a million keys."""
+
+    def __init__(self, source: SourceText) -> None:
+        self._source = source
+        self.numbers: dict[str, int] = {}
+
+    def at(self, number: int) -> Span:
+        """The key of a line that has one."""
+        line = self._source.lines[number - 1]
+        key, _ = _split(line.strip())
+        return Span(self._source, number, len(line) - len(line.lstrip()) + 1, max(1, len(key)))
+
+    def __getitem__(self, key: str) -> Span:
+        return self.at(self.numbers[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
 
 
 def parse_table_file(source: SourceText, diagnostics: Diagnostics) -> FileEntries:
     """The entries of a table file; keys in lower case, the last of equal keys counts."""
-    found = FileEntries()
+    spans = KeySpans(source)
+    found = FileEntries(spans)
+    entries, numbers = found.entries, spans.numbers
     decided_at = 0
     for number, line in enumerate(source.lines, start=1):
         text = line.strip()
         if not text or text.startswith("#"):
             continue
         key, value = _split(text)
-        span = Span(source, number, len(line) - len(line.lstrip()) + 1, max(1, len(key)))
         if not key:
-            diagnostics.error(span, "a line of a table begins with its key")
+            diagnostics.error(spans.at(number), "a line of a table begins with its key")
             continue
         if _is_bare_ipv6(text):
             hint = 'write it in the configuration, as in table NAME { "2001:db8::/32" }'
             diagnostics.error(
-                span, "an IPv6 address cannot stand in a table file: its first colon would end the key", hint
+                spans.at(number),
+                "an IPv6 address cannot stand in a table file: its first colon would end the key",
+                hint,
             )
             continue
         kind = MAPPING if value else LIST
@@ -49,20 +79,25 @@ def parse_table_file(source: SourceText, diagnostics: Diagnostics) -> FileEntrie
             found.kind, decided_at = kind, number
         elif kind != found.kind:
             what = "this line has a value" if value else "this line has no value"
-            diagnostics.error(span, f"{what}, but line {decided_at} makes the table a {found.kind}")
+            diagnostics.error(spans.at(number), f"{what}, but line {decided_at} makes the table a {found.kind}")
             continue
         key = key.lower()
-        if key in found.entries:
-            hint = f"the last one counts; the other is on line {found.spans[key].line}"
-            diagnostics.warning(span, f'"{key}" is here twice', hint)
-        found.entries[key] = value
-        found.spans[key] = span
+        if key in entries:
+            hint = f"the last one counts; the other is on line {numbers[key]}"
+            diagnostics.warning(spans.at(number), f'"{key}" is here twice', hint)
+        entries[key] = value
+        numbers[key] = number
     return found
+
+
+def _end_of_key(text: str) -> int:
+    found = _SEPARATOR.search(text)
+    return found.start() if found else len(text)
 
 
 def _split(text: str) -> tuple[str, str]:
     """Key up to the first blank, tab or colon; the value after blanks and a lone colon. `text` has no blanks around it."""
-    end = next((index for index, char in enumerate(text) if char in " \t:"), len(text))
+    end = _end_of_key(text)
     rest = text[end + 1 :].lstrip()
     while rest.startswith(":") and rest[1:2] in ("", " ", "\t"):
         rest = rest[1:].lstrip()
@@ -70,7 +105,10 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def _is_bare_ipv6(text: str) -> bool:
-    first = text.split()[0]
+    first = text.split(maxsplit=1)[0]
+    # Asking ipaddress of every line would take longer than all the rest.
+    if first.count(":") < 2:
+        return False
     try:
         return ipaddress.ip_interface(first).version == 6
     except ValueError:
