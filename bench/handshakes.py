@@ -1,6 +1,6 @@
 """TLS handshakes a second of one smtp-in: connect, STARTTLS, handshake, close, by several clients at once.
 
-`python -m bench.handshakes [SECONDS]` prints a section for RESULTS.md. Clients are processes of their own; smtp-in's CPU time is read from
+`python -m bench.handshakes [SECONDS]` writes its section of RESULTS.md. Clients are processes of their own; smtp-in's CPU time is read from
 outside, so that what it could do with a core to itself can be told apart from what this machine left it.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import trustme
 
+from bench import cpu, document, machine
 from smtpfleet.local.fleet import Fleet
 from smtpfleet.local.ports import free_ports
 
@@ -45,20 +46,20 @@ def _client(port: int, version: ssl.TLSVersion, seconds: float, counts: "multipr
 def _measure(fleet: Fleet, port: int, version: ssl.TLSVersion, seconds: float) -> str:
     (replica,) = fleet.roles["smtp-in"]
     counts: multiprocessing.Queue[int] = multiprocessing.Queue()
-    cpu_before = replica.cpu_s()
+    cpu_before = cpu.cpu_s([replica.pid])
     clients = [multiprocessing.Process(target=_client, args=(port, version, seconds, counts)) for _ in range(CLIENTS)]
     for client in clients:
         client.start()
     total = sum(counts.get() for _ in clients)
     for client in clients:
         client.join()
-    cpu_s = replica.cpu_s() - cpu_before
+    cpu_s = cpu.cpu_s([replica.pid]) - cpu_before
     name = version.name.replace("TLSv1_", "TLS 1.")
     return f"| {name} | {total / seconds:,.0f} | {cpu_s / total * 1000:.2f} | {total / cpu_s:,.0f} |"
 
 
 def main() -> None:
-    """Prints the section."""
+    """Writes the section."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
     (smtps_port,) = free_ports(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -68,15 +69,14 @@ def main() -> None:
         (etc / "mx.key").write_bytes(issued.private_key_pem.bytes())
         (etc / "mx.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
         text = TEXT.replace("@SMTPS_PORT@", str(smtps_port))
-        settings = {"smtp-in": {"connection_rate": 0}}
-        with Fleet(
-            Path(folder) / "fleet", replicas={"mta": 0, "admin": 0}, config_text=text, settings=settings
-        ) as fleet:
+        with Fleet(Path(folder) / "fleet", replicas={"mta": 0, "admin": 0}, config_text=text) as fleet:
             rows = [_measure(fleet, smtps_port, v, seconds) for v in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)]
-    print(
-        f"Full handshakes of one smtp-in on two cores shared with {CLIENTS} clients, ECDSA P-256 (`python -m bench.handshakes`):\n"
+    document.replace_part(
+        "handshakes",
+        f"# TLS handshakes\n\nWritten by `{document.command_line('bench.handshakes', sys.argv[1:])}`: full handshakes of one smtp-in, smtps, "
+        f"ECDSA P-256, on cores shared with {CLIENTS} clients.\n\n{machine.describe([])}\n"
+        + "\n".join(["| | handshakes/s | CPU-ms each | per core-second |", "| --- | --- | --- | --- |", *rows]),
     )
-    print("\n".join(["| | handshakes/s | CPU-ms each | per core-second |", "| --- | --- | --- | --- |", *rows]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a table of 100,000 entries costs: compiling, publishing, taking it up, looking in it, and a change reaching every role.
 
-`python -m bench.large_table [ENTRIES]` prints a section for RESULTS.md. The last figures are those of a running fleet: seconds from the
+`python -m bench.large_table [ENTRIES]` writes its section of RESULTS.md. The last figures are those of a running fleet: seconds from the
 write of the table's file until every replica reports the new version.
 """
 
@@ -11,6 +11,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+from bench import document, machine
 from smtpfleet.config.language.compilation import compile_file
 from smtpfleet.config.language.host_discovery import discover_host
 from smtpfleet.contracts import wire
@@ -103,14 +104,17 @@ def _versions(admin_url: str) -> set[str]:
 
 
 def main() -> None:
-    """Prints the section."""
+    """Writes the section."""
     entries = int(sys.argv[1]) if len(sys.argv) > 1 else ENTRIES
     with tempfile.TemporaryDirectory() as folder:
         alone = measure_alone(Path(folder), entries)
     with tempfile.TemporaryDirectory() as folder:
         fleet = measure_fleet(Path(folder) / "fleet", entries)
-    print(f"Two tables of {entries:,} entries, aliases and domains (`python -m bench.large_table`):\n")
-    print("\n".join(["| what | |", "| --- | --- |", *alone, *fleet]))
+    document.replace_part(
+        "large tables",
+        f"# Large tables\n\nWritten by `{document.command_line('bench.large_table', sys.argv[1:])}`: aliases and domains, {entries:,} entries "
+        f"each, from files.\n\n{machine.describe([])}\n" + "\n".join(["| what | |", "| --- | --- |", *alone, *fleet]),
+    )
 
 
 if __name__ == "__main__":
