@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import ssl
 from base64 import b64decode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import trustme
@@ -130,8 +130,8 @@ class _Conversation:
         self.parameters = ""
         self.rcpts: list[str] = []
 
-    async def answer(self, stage: str, reply: str = "") -> str:
-        """Says the script's answer for the stage and returns it."""
+    async def answer(self, stage: str, reply: str = "", keep: Callable[[], None] | None = None) -> str:
+        """Says the script's answer for the stage and returns it. keep: done before a 2xx is said, for whoever hears it may look at once."""
         script = self.script
         if script.slow_s:
             await asyncio.sleep(script.slow_s)
@@ -140,6 +140,8 @@ class _Conversation:
             raise Dropped
         raw = script.raw.get(stage)
         reply = script.replies.get(stage) or reply or DEFAULTS[stage]
+        if keep is not None and reply.startswith("2"):
+            keep()
         self.writer.write(raw if raw is not None else reply.encode() + b"\r\n")
         await self.writer.drain()
         return reply
@@ -264,9 +266,9 @@ class _Conversation:
             ]
             if self.rcpts:
                 self._keep(content)
-        elif self.rcpts and (await self.answer("eom")).startswith("2"):
-            self._keep(content)
-        elif not self.rcpts:
+        elif self.rcpts:
+            await self.answer("eom", keep=lambda: self._keep(content))
+        else:
             await self.answer("eom", "554 5.5.1 No valid recipients")
         self.reset()
         return False
