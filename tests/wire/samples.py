@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from smtpfleet.contracts import callers as p
 from smtpfleet.contracts import commands as c
 from smtpfleet.contracts import configuration as cfg
 from smtpfleet.contracts import events as e
@@ -85,6 +86,24 @@ SAMPLES: dict[str, Struct] = {
     "RenewLeases": c.RenewLeases("mta", "mta-1", [c.LeaseRef(1, 42)], [("example.org,tls=none", "mta-1:7")]),
     "RenewReply": c.RenewReply([c.LeaseRef(1, 42)]),
     "ReleaseLease": c.ReleaseLease(1, 42, [EVPID]),
+    "CallerCount": p.CallerCount("192.0.2.9", "192.0.2.0/24", 3, 40, 2, 17),
+    "AdmitCallers": p.AdmitCallers("smtp-in-1", [p.CallerCount("192.0.2.9", "192.0.2.0/24", 3, 40, 2, 17)]),
+    "CallerVerdict": p.CallerVerdict(1, "connections", 1000, 2500),
+    "AdmitReply": p.AdmitReply([p.CallerVerdict(1, "connections", 1000, 2500)]),
+    "Failure": p.Failure(p.BanKind.AUTH_USER, "bob"),
+    "NoteFailures": p.NoteFailures([p.Failure(p.BanKind.AUTH_USER, "bob")]),
+    "FailuresReply": p.FailuresReply([3]),
+    "NoteSuccess": p.NoteSuccess("bob", "192.0.2.9"),
+    "WelcomeQuery": p.WelcomeQuery("bob", "192.0.2.9"),
+    "WelcomeReply": p.WelcomeReply(is_welcome=True),
+    "Ban": p.Ban(p.BanKind.ADDRESS, "2001:db8::/64", 900_000),
+    "BansQuery": p.BansQuery(),
+    "BansReply": p.BansReply([p.Ban(p.BanKind.ADDRESS, "2001:db8::/64", 900_000)]),
+    "LiftBan": p.LiftBan(p.BanKind.NETWORK, "192.0.2.0/24"),
+    "LiftReply": p.LiftReply(found=True),
+    "BansChanged": p.BansChanged(
+        [p.Ban(p.BanKind.ADDRESS, "2001:db8::/64", 900_000)], [p.Failure(p.BanKind.AUTH_USER, "bob")]
+    ),
     "ReleasePermits": c.ReleasePermits("mta", [("example.org,tls=none", "mta-1:7")]),
     "Done": c.Done(),
     "TableQuery": c.TableQuery("creds", c.TableService.CREDENTIALS, "lookup", ["bob"]),

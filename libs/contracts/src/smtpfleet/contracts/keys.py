@@ -67,6 +67,24 @@ FENCE = Key("fence", "scheduler", "string", "the last lease number: the fencing 
 PERMITS = Key(
     "permits:<agent>:<relay>", "scheduler", "zset", "holder by expiry (ms, store clock)", "while held; TTL beyond that"
 )
+CALLER = Key(
+    "{caller:<network>}:<address or network>", "scheduler", "hash",
+    "`o:<replica>` = connections|expiry (ms, store clock); `began`, `connections`, `rcpts` of the minute",
+    "a minute after the last connection",
+)  # fmt: skip
+FAILURES = Key(
+    "{failures:<kind>:<name>}", "scheduler", "string", "failures in the window", "ten minutes from the first"
+)
+WELCOME = Key(
+    "{welcome:<user>}", "scheduler", "zset", "address by its last success (ms, store clock)", "a month unused"
+)
+BANS = Key(
+    "{bans}",
+    "scheduler",
+    "zset",
+    "`<kind>|<name>` by when it ends (ms, store clock); BANS_LIMIT of them",
+    "as the last ban",
+)
 SHARDS = Key(
     "smtpfleet:shards (no tag)", "queue", "string", "the number of shards this store was laid out for", "for ever"
 )
@@ -102,3 +120,18 @@ def due(agent: str, relay: str, shard: int) -> str:
 def permits(agent: str, relay: str) -> str:
     """PERMITS; the whole name is the hash tag."""
     return f"{{permits:{agent}:{relay}}}"
+
+
+def caller(network: str, name: str) -> str:
+    """CALLER: an address and its network are in one slot."""
+    return f"{{caller:{network}}}:{name}"
+
+
+def failures(kind: str, name: str) -> str:
+    """FAILURES."""
+    return f"{{failures:{kind}:{name}}}"
+
+
+def welcome(user: str) -> str:
+    """WELCOME."""
+    return f"{{welcome:{user}}}"

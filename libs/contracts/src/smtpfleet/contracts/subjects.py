@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from smtpfleet.contracts import callers as p
 from smtpfleet.contracts import commands as c
 from smtpfleet.contracts import events as e
 
@@ -110,6 +111,27 @@ SCHEDULER_LEASE_RELEASE = _request(
 )
 SCHEDULER_PERMIT_RELEASE = _request(
     "scheduler.permit.release", ("mta", "mda"), "scheduler", c.ReleasePermits, c.Done, "after the store took it"
+)
+SCHEDULER_CALLER_ADMIT = _request(
+    "scheduler.caller.admit", ("smtp-in",), "scheduler", p.AdmitCallers, p.AdmitReply, "after the store took it"
+)
+SCHEDULER_FAILURE_NOTE = _request(
+    "scheduler.failure.note", ("smtp-in",), "scheduler", p.NoteFailures, p.FailuresReply, "after the store took it"
+)
+SCHEDULER_SUCCESS_NOTE = _request(
+    "scheduler.success.note", ("smtp-in",), "scheduler", p.NoteSuccess, c.Done, "after the store took it"
+)
+SCHEDULER_WELCOME_CHECK = _request(
+    "scheduler.welcome.check", ("smtp-in",), "scheduler", p.WelcomeQuery, p.WelcomeReply, "from the store"
+)
+SCHEDULER_BAN_LIST = _request(
+    "scheduler.ban.list", ("smtp-in", "admin"), "scheduler", p.BansQuery, p.BansReply, "from the store"
+)
+SCHEDULER_BAN_LIFT = _request(
+    "scheduler.ban.lift", ("admin",), "scheduler", p.LiftBan, p.LiftReply, "after the store took it"
+)
+SCHEDULER_BAN_CHANGED = Subject(
+    "scheduler.ban.changed", Kind.BROADCAST, ("scheduler",), ("smtp-in",), p.BansChanged, None, "never: a hint"
 )
 SCHEDULER_WORK_READY = Subject(
     "scheduler.work.ready", Kind.BROADCAST, ("queue", "scheduler"), ("scheduler",), e.WorkReady, None, "never: a hint"

@@ -5,7 +5,7 @@ from queue (`on_append_verdict`, `on_commit_verdict`), a line it could not read 
 request into `request`, and change `state`; the shell sends the replies, passes the request on, and looks at the state to know what the
 next bytes are. In a state called AWAITING_… it hands in nothing but the answer; what the peer pipelines meanwhile stays in its buffer.
 
-    AWAITING_PTR --name, or none-->    INIT          (the banner; CLOSING for a peer that could not wait)
+    AWAITING_WELCOME --name, permit--> INIT          (the banner; CLOSING for a peer that could not wait, or gets no permit)
     INIT         --EHLO, HELO-->       SETUP
     SETUP        --MAIL-->             TRANSACTION   (msgid and token are drawn here)
     TRANSACTION  --RCPT-->             TRANSACTION   (expanded under the snapshot the session began with), or, where another role is
@@ -106,15 +106,20 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
 
     # The banner.
 
-    def await_ptr(self) -> None:
-        """The banner waits for the peer's name."""
+    def await_welcome(self) -> None:
+        """The banner waits for the peer's name, or its permit."""
         self.replies.clear()
-        self._enter(State.AWAITING_PTR)
+        self._enter(State.AWAITING_WELCOME)
 
-    def on_hostname(self, hostname: str, *, has_talked: bool) -> None:
-        """The peer's confirmed name, or `<unknown>`. has_talked: bytes came before the banner, which only a program that heeds no
-        reply sends (RFC 5321 §4.3.1 has the client wait)."""
-        assert self.state is State.AWAITING_PTR
+    def turn_away(self, status: Status) -> None:
+        """There is no permit."""
+        self.replies.append(status)
+        self.close()
+
+    def welcome(self, hostname: str, *, has_talked: bool) -> None:
+        """hostname: the peer's confirmed name, or `<unknown>`. has_talked: bytes came before the banner, which only a program that heeds
+        no reply sends (RFC 5321 §4.3.1 has the client wait)."""
+        assert self.state is State.AWAITING_WELCOME
         self.origin = structs.replace(self.origin, hostname=hostname)
         self._enter(State.INIT)
         if has_talked:
