@@ -301,7 +301,7 @@ class Limits(Struct, frozen=True, array_like=True):
     session that is quiet for session_timeout_s ends.
     Of all smtp-in together, each 0 for any number, never of local peers: connections at once, connections and recipients of accepted
     messages a minute, sessions closed for what the peer did and wrong passwords in ten minutes, each of one address (IPv6: /64), of
-    one network (/24, IPv6: /48) or of one user. Too many failures are banned for ban_s.
+    one network (/24, IPv6: /48) or of one user. Too many failures are banned for ban_s. Such a peer waits greet_pause_s for the banner.
     """
 
     max_conn_per_relay: int
@@ -335,6 +335,7 @@ class Limits(Struct, frozen=True, array_like=True):
     max_auth_failures_per_address: int = 10
     max_auth_failures_per_user: int = 20
     ban_s: int = 900
+    greet_pause_s: int = 0
 
 
 DEFAULT_LIMITS = Limits(
