@@ -20,6 +20,7 @@ from smtpfleet.runtime.layout import claim_layout
 from smtpfleet.runtime.questions import Questions
 from smtpfleet.runtime.role import Role
 from smtpfleet.runtime.settings import BadSettings
+from smtpfleet.runtime.srs_client import SrsClient
 from smtpfleet.runtime.store import Durability, Store
 from smtpfleet.runtime.table_client import TableClient
 
@@ -48,7 +49,12 @@ class QueueApp:
         loader = Loader(store, cache, loaded, self._results, replica=replica, shards=shards)
         self._table_client = TableClient(role.bus)
         # One bounce after the other: a hung home must not hold up all of them for long.
-        questions = Questions(Forwards(role.bus, time.monotonic), self._table_client, within_s=BOUNCE_EXPAND_WITHIN_S)
+        questions = Questions(
+            Forwards(role.bus, time.monotonic),
+            self._table_client,
+            SrsClient(role.bus),
+            within_s=BOUNCE_EXPAND_WITHIN_S,
+        )
         self._bouncer = Bouncer(
             store, role.snapshot, announcer, role.log, shards=shards, waitaof=waitaof, questions=questions
         )

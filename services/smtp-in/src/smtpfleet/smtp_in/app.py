@@ -15,6 +15,7 @@ from smtpfleet.runtime.questions import Questions
 from smtpfleet.runtime.resolver import BadNameservers, Resolver
 from smtpfleet.runtime.role import Role
 from smtpfleet.runtime.settings import BadSettings
+from smtpfleet.runtime.srs_client import SrsClient
 from smtpfleet.runtime.table_client import TableClient
 from smtpfleet.smtp_in.admissions import Admissions
 from smtpfleet.smtp_in.bans import Bans
@@ -79,7 +80,7 @@ class SmtpIn:
             admissions=self._admissions,
             welcome=_welcome(role, settings),
             authenticator=self._authenticator,
-            inquiries=Inquiries(Questions(forwards, self._table_client), role.spawn),
+            inquiries=Inquiries(Questions(forwards, self._table_client, SrsClient(role.bus)), role.spawn),
         )
         self._tls = TlsContexts(role.log, settings.config_root)
         self.listeners = Listeners(
