@@ -25,11 +25,13 @@ class Key(Struct, frozen=True):
 
 MESSAGE = Key(
     "msg:<msgid>", "queue", "hash",
-    "`m` = token|size|chunks|home|created; one field per envelope: last 8 digits of evpid = Envelope on the wire",
+    "`m` = token|size|chunks|home|created; one field per envelope: last 8 digits of evpid = Envelope on the wire, "
+    "or encrypted (queue/stored_form)",
     "until the last envelope is gone",
 )  # fmt: skip
 CONTENT = Key(
-    "content:<msgid>", "queue", "list", "the content, one element per chunk, CRLF line ends",
+    "content:<msgid>", "queue", "list",
+    "the content, one element per chunk, CRLF line ends; one that begins with NUL is compressed or encrypted (queue/stored_form)",
     "UNCOMMITTED_TTL_S until commit, then as the message",
 )  # fmt: skip
 CONTENT_TOKEN = Key(
