@@ -98,6 +98,7 @@ def test_the_same_functions_build_the_keys() -> None:
     assert keys.due("mta", "r", 0) == keys.tag(0) + keys.DUE.form.replace("<agent>", "mta").replace("<relay>", "r")
     assert keys.ready("mda", 0) == keys.tag(0) + keys.READY.form.replace("<agent>", "mda")
     assert keys.content("ab", 1) == keys.tag(1) + keys.CONTENT.form.replace("<msgid>", "ab")
+    assert keys.damaged("ab", 1) == keys.tag(1) + keys.DAMAGED.form.replace("<msgid>", "ab")
 
 
 def test_no_todo_without_an_issue() -> None:

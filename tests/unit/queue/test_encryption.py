@@ -212,18 +212,29 @@ async def test_tampered_content_quarantines_its_message_and_no_other(make: Make)
     assert (view.state, "content does not decrypt" in view.reason) == (EnvelopeState.QUARANTINED, True)
 
 
-async def test_a_tampered_chunk_of_a_large_message_is_not_handed_out(
+async def test_a_tampered_chunk_of_a_large_message_is_not_handed_out_and_its_next_load_quarantines_it(
     make: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parts = await make(KEY)
-    base = new_message(remote())
-    for index in range(3):
-        await parts.chunks.append(AppendContent(base.msgid, base.token, index, bytes([65 + index]) * CHUNK_BYTES))
-    content_key = keys.content(base.msgid, 0)
+    broken, whole = new_message(remote()), new_message(remote())
+    for base in (broken, whole):
+        for index in range(3):
+            await parts.chunks.append(AppendContent(base.msgid, base.token, index, bytes([65 + index]) * CHUNK_BYTES))
+        await commit(parts, structs.replace(base, content=b"", size_bytes=3 * CHUNK_BYTES, chunk_count=3))
+    content_key = keys.content(broken.msgid, 0)
     await parts.store.call("LSET", content_key, 1, await parts.store.call("LINDEX", content_key, 2))
-    assert (await parts.chunks.read(ReadContent(base.msgid, 0))).data == b"A" * CHUNK_BYTES
-    assert (await parts.chunks.read(ReadContent(base.msgid, 1))).data == b""
+    work = await claim(parts)
+    assert len(await load(parts, work)) == 2
+    assert (await parts.chunks.read(ReadContent(broken.msgid, 0))).data == b"A" * CHUNK_BYTES
+    assert (await parts.chunks.read(ReadContent(broken.msgid, 1))).data == b""
     assert "does not decrypt" in capsys.readouterr().err
+    await report(parts, work, OutcomeKind.TEMPFAIL, S451)
+    await make_due(parts)
+    reply = await load_reply(parts, await claim(parts))
+    assert [message.msgid for message in reply.messages] == [whole.msgid]
+    (view,) = (await parts.views.message(broken.msgid)).envelopes
+    assert view.state is EnvelopeState.QUARANTINED
+    assert "content chunk 1 does not decrypt" in view.reason
 
 
 async def test_without_its_key_a_message_waits_and_with_it_goes_on(

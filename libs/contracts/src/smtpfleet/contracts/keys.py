@@ -11,6 +11,8 @@ UNCOMMITTED_TTL_S = 900
 """Chunks sent ahead of a commit live this long after the last one: three of OpenSMTPD's 300 s session timeouts."""
 DONE_TTL_S = 300
 """How long msgid and token of a finished message are remembered, so that a repeated commit is recognised."""
+DAMAGED_TTL_S = 7 * 24 * 3600
+"""How long a damaged chunk is remembered: far above the pause between two attempts, which finds it again. Chosen."""
 
 
 class Key(Struct, frozen=True):
@@ -50,6 +52,7 @@ BOUNCE = Key(
     "last 8 digits of evpid = kind (failed, delayed, delivered, relayed): members of the bounce",
     "seconds",
 )
+DAMAGED = Key("damaged:<msgid>", "queue", "string", "why a chunk of a large message cannot be read", "DAMAGED_TTL_S")
 QUARANTINE = Key("quarantine", "queue", "hash", "evpid = reason", "until an operator removes it")
 
 DUE = Key(
@@ -89,6 +92,11 @@ def message(msgid: str, shard: int) -> str:
 def content(msgid: str, shard: int) -> str:
     """CONTENT."""
     return f"{{s{shard}}}:content:{msgid}"
+
+
+def damaged(msgid: str, shard: int) -> str:
+    """DAMAGED."""
+    return f"{{s{shard}}}:damaged:{msgid}"
 
 
 def ready(agent: str, shard: int) -> str:

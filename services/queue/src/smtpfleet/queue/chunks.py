@@ -3,6 +3,8 @@
 Chunks that are never committed carry a time to live in the store itself, so nothing has to look for orphans.
 """
 
+import contextlib
+
 from smtpfleet.contracts import ids, keys
 from smtpfleet.contracts.commands import AppendContent, CommitVerdict, ContentChunk, DropContent, ReadContent
 from smtpfleet.queue.scripts import APPEND, DROP
@@ -46,7 +48,10 @@ class Chunks:
             return
 
     async def read(self, request: ReadContent) -> ContentChunk:
-        """One chunk; empty where there is none or it cannot be read, and then the attempt fails for now. Raises StoreUnavailable."""
+        """One chunk; empty where there is none or it cannot be read, and then the attempt fails for now. Raises StoreUnavailable.
+
+        A damaged one is remembered, so that the next load quarantines the message.
+        """
         shard = ids.shard_of(request.msgid, self._shards)
         data = await self._store.call("LINDEX", keys.content(request.msgid, shard), request.index)
         if not data:
@@ -54,6 +59,11 @@ class Chunks:
         content = self._form.unpack_content(request.msgid, [data], request.index)
         if isinstance(content, bytes):
             return ContentChunk(content)
-        why = f"no key {content.key_id}" if isinstance(content, KeyMissing) else content.reason
-        self._log.error("content cannot be read", msgid=request.msgid, chunk=request.index, reason=why)
+        if isinstance(content, KeyMissing):
+            self._log.error("content waits for its key", msgid=request.msgid, queue_key=content.key_id)
+            return ContentChunk(b"")
+        self._log.error("content cannot be read", msgid=request.msgid, chunk=request.index, reason=content.reason)
+        with contextlib.suppress(StoreFull):  # then the next attempt finds it
+            key = keys.damaged(request.msgid, shard)
+            await self._store.call("SET", key, f"chunk {request.index} {content.reason}", "EX", keys.DAMAGED_TTL_S)
         return ContentChunk(b"")

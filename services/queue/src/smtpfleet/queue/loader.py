@@ -56,6 +56,7 @@ class Loader:
         live = [(record, [e for e in record.envelopes if e.expires_at_ms > now_ms]) for record in records]
         live = [(record, envelopes) for record, envelopes in live if envelopes]
         contents = await self._contents([record for record, _ in live])
+        contents |= await self._known_damaged([record for record, _ in live])
 
         messages: list[LoadedMessage] = []
         later: list[str] = []
@@ -125,6 +126,20 @@ class Loader:
                 if not isinstance(reply, Exception):
                     contents[msgid] = self._form.unpack_content(msgid, reply)
         return contents
+
+    async def _known_damaged(self, records: list[Record]) -> dict[str, Damaged]:
+        """Large messages of which an earlier attempt found a chunk damaged: their content is read by workers, not here."""
+        large = [record.msgid for record in records if record.meta.size_bytes > INLINE_CONTENT_LIMIT_BYTES]
+        if not large:
+            return {}
+        replies = await self._store.read(
+            [("GET", keys.damaged(msgid, ids.shard_of(msgid, self._shards))) for msgid in large]
+        )
+        return {
+            msgid: Damaged(reply.decode())
+            for msgid, reply in zip(large, replies, strict=True)
+            if isinstance(reply, bytes)
+        }
 
 
 def _as_record(message: CachedMessage, envelopes: list[Envelope]) -> Record:
