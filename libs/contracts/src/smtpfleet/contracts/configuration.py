@@ -359,7 +359,7 @@ class Configuration(Struct, frozen=True, array_like=True, kw_only=True):
     hostname: the server name. expire_s: global default. bounce_warn_s: delays after which a warning is sent, () for none.
     language: classic or modern. relay_limits: by exact domain or host name, "" for all others.
     subaddress_delimiter: what parts user and tag. admd: authentication domain for filters, "" for the server name.
-    smtp_ciphers: "" for ours. queue_compression, queue_encryption: the key of the latter is a file of the queue role.
+    smtp_ciphers: "" for ours. queue_compression, queue_encryption: how queue stores mail; the key is its own.
     srs_ttl_s: how long a rewritten sender is good, 0 without SRS; its keys stay with config, which is asked (contracts.srs).
     rolled_back_from: where an operator went back to this one, the digest of what he went back from; "" else.
     """
