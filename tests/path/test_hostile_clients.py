@@ -19,8 +19,9 @@ IDLE_SESSIONS = 400
 
 @contextmanager
 def raw_session(ground: Ground, sent: bytes = b"", *, source: str = STRANGER) -> Iterator[socket.socket]:
-    """A socket to smtp-in on which `sent` has been said."""
+    """A socket to smtp-in on which `sent` has been said, after the banner, which is still to be read."""
     with socket.create_connection(ground.fleet.smtp_address, timeout=20, source_address=(source, 0)) as connection:
+        connection.recv(1, socket.MSG_PEEK)
         connection.sendall(sent)
         yield connection
 
@@ -115,6 +116,13 @@ def test_a_flood_of_transactions_without_a_message_is_obeyed_for_a_while(ground:
     # In one go; the hundred and first RSET without a message would end the session.
     heard = converse(ground, HELLO + b"MAIL FROM:<>\r\nRCPT TO:<alice@example.test>\r\nRSET\r\n" * 99 + b"QUIT\r\n")
     assert heard.count(b"250 2.1.5 Recipient ok") == 99 and heard.endswith(b"221 2.0.0 Bye\r\n")
+
+
+def test_who_talks_before_the_banner_is_dismissed(ground: Ground) -> None:
+    for source, heard in ((STRANGER, b"554 5.5.1 Data before the greeting\r\n"), ("127.0.0.1", b"220 ")):
+        with socket.create_connection(ground.fleet.smtp_address, timeout=20, source_address=(source, 0)) as connection:
+            connection.sendall(HELLO)
+            assert connection.recv(1000).startswith(heard)
 
 
 def test_a_peer_that_reads_no_replies(ground: Ground) -> None:
