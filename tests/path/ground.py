@@ -115,6 +115,7 @@ class Ground:
                     "nameservers": self.world.nameserver, "mx_port": self.world.port, "dns_timeout_s": 3, "route_penalty_s": 0
                 },
                 "config": {"config_poll_s": 0.2, "server_name": "mx.example.test"},
+                "mda": {"forward_programs": True},
                 "queue": self._queue_settings,
             }  # fmt: skip
             self.fleet = Fleet(self._root, replicas=self._replicas, settings=settings, config_text=self.config)
