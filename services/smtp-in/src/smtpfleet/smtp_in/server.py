@@ -290,8 +290,8 @@ class Connection(AccessShell, SMTP):
     def _proceed(self) -> None:
         """Goes on after a wait: replies first, then what the peer has pipelined meanwhile."""
         self._quiet_ticks = 0
-        if self.transport is None:
-            self.session.replies.clear()
+        if self.transport is None or self.transport.is_closing():
+            self.session.replies.clear()  # the peer is gone, and nothing it has pipelined is obeyed any more
             return
         if self._server.is_draining and self.session.state in COMMAND_STATES:
             self.dismiss()
