@@ -1,7 +1,7 @@
 """Whole conversations with a real Connection in front of a queue: the same replies and messages however the octets are cut.
 
-A first line `#word word` says what the listener has (SETTINGS); the rest is what the client sends. Each is played whole, in pieces, in
-pieces with the answers awaited between them, and with the peer gone in the middle.
+A first line `#word word` says what the listener has (SETTINGS); the rest is what the client sends, with runs of x where that is `large`
+(cuts.grown). Each is played whole, in pieces, in pieces with the answers awaited between them, and with the peer gone in the middle.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from smtpfleet.smtp_in.access_request import TlsFacts
 from smtpfleet.smtp_in.crypt_library import crypt
 from smtpfleet.smtp_in.failures import LocalFailures
 from smtpfleet.smtp_in.state import HELD_STATES
-from tests.fuzz.cuts import cut
+from tests.fuzz.cuts import cut, grown
 from tests.support.credentials import Credentials
 from tests.support.dialog import read_dialog
 from tests.support.smtp_stage import MemoryTransport, Stage, make_configuration
@@ -38,6 +38,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "auth-optional": {"auth": "optional", "auth_table": "people", "received_auth": True},
     "senders": {"senders": "senders", "is_masquerade": True},
 }
+JUDGE_THE_BEGINNING = {"failed", "full", "taken", "senders", "submission"}
+"""What may end a large message before all of it has been read, so that a refusal depends on how much came at once."""
 OTHER_SETTINGS = ("secured", "forwards", "failed", "full", "taken", "down", "large", "short-memory", "local")
 COMMANDS: Sequence[bytes] = (
     b"EHLO client.example\r\n", b"HELO c\r\n", b"MAIL FROM:<a@b.example>\r\n", b"MAIL FROM:<> SMTPUTF8 BODY=8BITMIME RET=HDRS\r\n",
@@ -91,6 +93,8 @@ def check(data: bytes) -> None:
     if data.startswith(b"#"):
         line, _, talk = data.partition(b"\n")
         words = set(line[1:].decode("latin-1").split())
+    if "large" in words and not words & JUDGE_THE_BEGINNING:
+        talk = grown(talk)
     whole = asyncio.run(converse([talk], words))
     answered, stored, *_ = whole
     check_replies(answered)
@@ -207,4 +211,9 @@ def seeds() -> Sequence[bytes]:
     message = GREETED + b"DATA\r\nFrom: joe\r\n\r\n..x\r\n.\r\nQUIT\r\n"
     login = b"EHLO c\r\nAUTH PLAIN AGJvYgBwdw==\r\n" + message
     talks += [f"#{word} secured auth-optional\n".encode() + login for word in (*SETTINGS, *OTHER_SETTINGS)]
+    long_line = b"\xfe\xff\xf0\r\n"
+    talks += [
+        b"#large short-memory\n" + GREETED + b"DATA\r\nSubject: x\r\n\r\n" + long_line * 3 + b".\r\nQUIT\r\n",
+        b"#large short-memory\n" + GREETED + (b"BDAT 65522\r\n" + long_line) * 2 + b"BDAT 3 LAST\r\n.\r\nQUIT\r\n",
+    ]
     return [talk for talk in talks if len(talk) < 4000]

@@ -14,6 +14,11 @@ from smtpfleet.config.language.diagnostics import LINE_SHOWN_MAX
 from smtpfleet.config.language.modern.keywords import KEYWORDS
 from smtpfleet.config.language.tokens import KEYWORDS_5_4
 from smtpfleet.contracts.configuration import Configuration
+from smtpfleet.mail.expand import expand_rcpt
+from smtpfleet.mail.ruleset import LOCAL_PEER, SessionFacts
+from smtpfleet.mail.tables import Tables
+from smtpfleet.smtp_in.entrance import Entrance
+from smtpfleet.smtp_in.reply import encode_reply
 from tests.unit.config.stage import HOST
 
 PARTING = b"\n--x--\n"
@@ -45,6 +50,23 @@ def check(data: bytes) -> None:
     if compiled.configuration is not None:
         encoded = msgspec.msgpack.encode(compiled.configuration)
         assert msgspec.msgpack.decode(encoded, type=Configuration) == compiled.configuration
+        _check_use(compiled.configuration)
+
+
+def _check_use(configuration: Configuration) -> None:
+    """What compiles can be used: rules are asked for recipients, listeners are what sessions begin with."""
+    tables = Tables(configuration)
+    for peer, user, has_tls in (("192.0.2.9", "", False), ("::1", "bob", True), (LOCAL_PEER, "", False)):
+        facts = SessionFacts(
+            "a", peer, bool(user), "joe@d.org", "client.test", user, has_tls, "mail.peer.test", peer == LOCAL_PEER
+        )
+        for rcpt in ("joe+tag@d.org", "postmaster", '"a/b"@[192.0.2.1]'):
+            found = expand_rcpt(configuration, tables, facts, rcpt)
+            assert (found.refusal is None) is bool(found.destinations)
+    for listener in configuration.listeners:
+        entrance = Entrance(configuration, tables, listener)
+        assert entrance.name and entrance.name_at("192.0.2.1")
+        assert all(encode_reply(line).isascii() for line in entrance.extensions)
 
 
 def seeds() -> Sequence[bytes]:
