@@ -5,8 +5,8 @@ ordinary tests replay it from then on, and the run fails. Findings are crashes, 
 """
 
 import argparse
-import contextlib
 import hashlib
+import importlib.util
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -63,16 +63,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=20, help="for each target")
     parser.add_argument("--workers", type=int, default=2, help="targets at a time")
     options = parser.parse_args()
-    with contextlib.suppress(ImportError):
-        import atheris  # noqa: F401
-
-        names = options.targets or NAMES
-        with ThreadPoolExecutor(options.workers) as workers:
-            findings = [text for text in workers.map(lambda name: fuzz(name, options.seconds), names) if text]
-        print("\n".join(findings))
-        return 1 if findings else 0
-    print("make fuzz: no atheris for this platform; `make test` replays the corpus and runs the hypothesis tests")
-    return 0
+    if importlib.util.find_spec("atheris") is None:
+        print("make fuzz: no atheris for this platform; `make test` replays the corpus and runs the hypothesis tests")
+        return 0
+    names = options.targets or NAMES
+    with ThreadPoolExecutor(options.workers) as workers:
+        findings = [text for text in workers.map(lambda name: fuzz(name, options.seconds), names) if text]
+    print("\n".join(findings))
+    return 1 if findings else 0
 
 
 if __name__ == "__main__":

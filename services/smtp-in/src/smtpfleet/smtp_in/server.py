@@ -198,7 +198,8 @@ class Connection(AccessShell, SMTP):
                 self._obey(data[start:end])
                 start = end
             elif state in CHUNK_STATES:
-                start += self._read_chunk(data[start:] if start else data)
+                # No more than is the chunk's: many small ones in one write must not each copy all that follows.
+                start += self._read_chunk(data[start : start + session.chunk_left_bytes])
             elif state is State.AUTHENTICATING:
                 after = self._read_auth_line(data, start)
                 if after == start:
