@@ -4,9 +4,11 @@ Every harness that reads a stream plays its input whole and cut by this.
 """
 
 import random
+import re
 import zlib
 from itertools import pairwise
 
+_MARK = re.compile(rb"[\r\n.]")
 OCTETS_LIMIT = 600
 """Longest input that is played octet by octet."""
 RUNS_LIMIT = 4
@@ -20,7 +22,7 @@ def cut(data: bytes, salt: int = 0) -> list[bytes]:
     draw = random.Random(zlib.crc32(data) + salt)
     if draw.randrange(4) == 0 and len(data) <= OCTETS_LIMIT:
         return [data[at : at + 1] for at in range(len(data))]
-    marks = [at for at, octet in enumerate(data[:4096]) if octet in b"\r\n."] or [0]
+    marks = [found.start() for found in _MARK.finditer(data)] or [0]
     places = {draw.randrange(len(data) + 1) for _ in range(draw.randrange(1, 4))}
     places |= {min(len(data), draw.choice(marks) + draw.randrange(2)) for _ in range(draw.randrange(1, 6))}
     bounds = [0, *sorted(places - {0, len(data)}), len(data)]
