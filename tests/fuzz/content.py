@@ -49,11 +49,10 @@ def _expected(raw: bytes, limit_bytes: int, mends: bool) -> Reading:
     at = (b"\r\n" + raw).find(b"\r\n.\r\n")
     if at < 0:
         return -1, None
-    content = raw[:at]
+    content = re.sub(rb"(\A|\r\n)\.", rb"\1", raw[:at])
     lines = content.split(b"\n" if mends else b"\r\n")
     if at > limit_bytes or any(len(line.removesuffix(b"\r")) > LINE_LIMIT_BYTES for line in lines):
         return at + 3, None
-    content = re.sub(rb"(\A|\r\n)\.", rb"\1", content)
     if mends:
         content = _BARE_LF.sub(b"\r\n", content)
     return at + 3, None if _BARE.search(content) else content

@@ -62,6 +62,8 @@ _DRAWN = (
     (re.compile(rb"[0-9a-f]{32}|[0-9a-f]{16}"), b"ID"),
     (re.compile(rb"\r\n\t[A-Z][a-z]{2}, [^\r]*\r\n|\r\nDate: [^\r]*\r\n"), b"DATE"),
     (re.compile(rb"334 [A-Za-z0-9+/=]{20,}"), b"334 NONCE"),
+    # Of several faults of a large message, the one that is noticed first.
+    (re.compile(rb"Message refused: [A-Za-z ]+"), b"Message refused: FAULT"),
 )
 _HASH = crypt(b"pw", b"$6$rounds=1000$saltsalt").decode()
 _SECURED = TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", 256, False)
