@@ -60,6 +60,12 @@ $(VENV)/sslyze/.ready: $(READY) requirements/sslyze.txt
 test-interop: $(READY) $(VENV)/sslyze/.ready ## beside programs no one here wrote; what is not installed is skipped, with the reason
 	$(BIN)/pytest -rs -m interop $(PYTEST_ARGS)
 
+# each target so long; what is found is written to tests/corpus/<target> and stays there as a test
+FUZZ_SECONDS ?= 20
+.PHONY: fuzz
+fuzz: $(READY) ## fuzz by coverage what reads foreign bytes and smtpd.conf, FUZZ_SECONDS each
+	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
+
 .PHONY: test-failure
 test-failure: $(READY) ## kill points and faults, one by one
 	$(BIN)/pytest -m 'failure or (slow and not deploy)' $(PYTEST_ARGS)

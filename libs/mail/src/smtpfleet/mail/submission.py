@@ -73,16 +73,19 @@ def _completed(field: bytes, suffix: bytes, replacement: bytes) -> bytes:
     """The field with `suffix` after each address that has no domain; or with `replacement` for each address, where it is given."""
     start = field.index(b":") + 1
     value = field[start:]
-    edits: list[tuple[int, int, bytes]] = []
+    # In one pass: a list may have some hundred thousand addresses, and the event loop waits for it.
+    pieces: list[bytes] = []
+    at = 0
     for words in _addresses(value):
         address = b"".join([word.text for word in words])
         if replacement:
-            edits.append((words[0].start, words[-1].end, replacement))
+            pieces += (value[at : words[0].start], replacement)
+            at = words[-1].end
         elif b"@" not in address and len(words) == 1:
-            edits.append((words[0].end, words[0].end, suffix))
-    for begin, end, text in reversed(edits):
-        value = value[:begin] + text + value[end:]
-    return field[:start] + value
+            pieces += (value[at : words[0].end], suffix)
+            at = words[0].end
+    pieces.append(value[at:])
+    return field[:start] + b"".join(pieces)
 
 
 def _addresses(value: bytes) -> Iterator[list[_Word]]:

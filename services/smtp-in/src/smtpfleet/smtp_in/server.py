@@ -237,7 +237,8 @@ class Connection(AccessShell, SMTP):
                 self._obey(data[start:end])
                 start = end
             elif state in CHUNK_STATES:
-                start += self._read_chunk(data[start:] if start else data)
+                # No more than is the chunk's: many small ones in one write must not each copy all that follows.
+                start += self._read_chunk(data[start : start + session.chunk_left_bytes])
             elif state is State.AUTHENTICATING:
                 after = self._read_auth_line(data, start)
                 if after == start:
@@ -329,8 +330,8 @@ class Connection(AccessShell, SMTP):
     def _proceed(self) -> None:
         """Goes on after a wait: replies first, then what the peer has pipelined meanwhile."""
         self._quiet_ticks = 0
-        if self.transport is None:
-            self.session.replies.clear()
+        if self.transport is None or self.transport.is_closing():
+            self.session.replies.clear()  # the peer is gone, and nothing it has pipelined is obeyed any more
             return
         if self._server.is_draining and self.session.state in COMMAND_STATES:
             self.dismiss()
