@@ -75,8 +75,8 @@ Outcome = tuple[bytes, list[bytes], bool, str]
 class _AtOnce(LocalFailures):
     """Counts as ever; nobody waits."""
 
-    def note_failure(self, user: str, peer: str) -> float:
-        super().note_failure(user, peer)
+    async def note_failure(self, user: str, peer: str) -> float:
+        await super().note_failure(user, peer)
         return 0.0
 
 
