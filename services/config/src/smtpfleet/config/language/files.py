@@ -9,19 +9,12 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from smtpfleet.config.language.kept import KeptFiles
 from smtpfleet.config.language.source import SourceText
+from smtpfleet.config.language.stamp import Stamp, stamp_of
 
 FILE_LIMIT_BYTES = 64 * 1024 * 1024
-"""A larger file cannot compile to a snapshot the bus carries (compilation.SNAPSHOT_LIMIT_BYTES). Chosen, generous."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """The state of a file as far as one can tell without reading it."""
-
-    mtime_ns: int
-    size_bytes: int
-    inode: int
+"""Of one file: some two million entries of a table. Chosen: what config and smtp-in can still hold with ease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +47,10 @@ class ConfigFiles:
     With a root, absolute paths lead below it and relative ones start there; without, relative ones start where the main file is.
     """
 
-    def __init__(self, main: Path, root: str = "") -> None:
+    def __init__(self, main: Path, root: str = "", kept: KeptFiles | None = None) -> None:
         self.main = main
+        self._kept = kept or KeptFiles()
+        self._last_read: tuple[Path, bytes] | None = None
         self._root = Path(root) if root else None
         self.stamps: dict[Path, Stamp | None] = {}
         self._read_count = 0
@@ -88,8 +83,35 @@ class ConfigFiles:
         self._read_count += 1
         return _decode(str(path), data, self._read_count)
 
+    def source_of(self, path: Path, text: str) -> SourceText:
+        """A text that was kept, as if it had been read now."""
+        self._read_count += 1
+        return SourceText(str(path), text, self._read_count)
+
+    def kept(self, path: Path, form: str) -> object:
+        """What an earlier compilation made of the file where it is the same since, else None; remembers its stamp as read does."""
+        if self.look(path) is not None:
+            return None
+        stamp = self.stamps[path]
+        assert stamp is not None, "look has seen it"
+        if (value := self._kept.by_stamp(path, form, stamp)) is not None:
+            return value
+        data = self.read_bytes(path)
+        stamp = self.stamps[path]
+        if isinstance(data, Unreadable) or stamp is None:
+            return None
+        return self._kept.by_content(path, form, stamp, data)
+
+    def keep(self, path: Path, form: str, value: object) -> None:
+        """Keeps what was made of the file that was read last, for the next compilation."""
+        stamp = self.stamps[path]
+        assert self._last_read is not None and self._last_read[0] == path and stamp is not None, "it was read"
+        self._kept.keep(path, form, stamp, self._last_read[1], value)
+
     def read_bytes(self, path: Path) -> bytes | Unreadable:
         """The content of a regular file that is no text; remembers its stamp as read does."""
+        if self._last_read is not None and self._last_read[0] == path:
+            return self._last_read[1]  # the content that was compared, and not another that is there by now
         self.stamps.setdefault(path, None)
         try:
             # Asked before opening: opening a FIFO would wait for a writer.
@@ -104,20 +126,8 @@ class ConfigFiles:
             return Unreadable(str(error))
         if len(data) > FILE_LIMIT_BYTES:
             return Unreadable(f"larger than {FILE_LIMIT_BYTES} bytes")
+        self._last_read = path, data
         return data
-
-
-def stamp_of(status: os.stat_result) -> Stamp:
-    """The stamp in a stat result."""
-    return Stamp(status.st_mtime_ns, status.st_size, status.st_ino)
-
-
-def current_stamp(path: Path) -> Stamp | None:
-    """The stamp of what is there now, None where nothing can be seen."""
-    try:
-        return stamp_of(path.stat())
-    except (OSError, ValueError):
-        return None
 
 
 def _decode(name: str, data: bytes, order: int) -> ReadFile:
