@@ -154,9 +154,10 @@ async def test_a_version_whose_tables_are_lost_is_not_kept(store: KeyValue, one:
     assert current is not None and current.version == second
 
 
-async def test_lost_parts_are_written_again(store: KeyValue, one: Cut) -> None:
+async def test_lost_parts_of_what_is_in_force_are_written_again(store: KeyValue, one: Cut, two: Cut) -> None:
     publisher = Publisher(store)
     await publish(publisher, one)
     await store.kv_purge(TABLES_BUCKET, min(one.parts), up_to=10**6)
-    assert [await publisher.mend(one.parts), await publisher.mend(one.parts)] == [1, 0]
+    assert await publisher.mend(two.configuration, two.parts) == 0
+    assert [await publisher.mend(one.configuration, one.parts) for _ in range(2)] == [1, 0]
     assert await stored(store) == set(one.parts)

@@ -217,7 +217,7 @@ class ConfigApp:
             if not await self._publisher.is_published():
                 self._log.warning("no configuration is published any more, publishing ours again")
                 self._pending = self._last_good
-            elif count := await self._publisher.mend(self._last_good.parts):
+            elif count := await self._publisher.mend(self._last_good.configuration, self._last_good.parts):
                 self._log.warning("parts of tables were lost and are written again", parts=count)
         except BusUnavailable as error:
             self._log.warning("cannot see whether a configuration is published", error=error)

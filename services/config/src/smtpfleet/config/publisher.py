@@ -163,9 +163,14 @@ class Publisher:
         for name in names:
             await self._store.kv_put(TABLES_BUCKET, name, parts[name])
 
-    async def mend(self, parts: Mapping[str, bytes]) -> int:
-        """Writes what the bucket has lost of `parts`; how many that were. Raises BusUnavailable."""
-        missing = set(parts) - (await self._store.kv_keys(TABLES_BUCKET))[0] if parts else set()
+    async def mend(self, configuration: Configuration, parts: Mapping[str, bytes]) -> int:
+        """Where `configuration` is in force: writes what the bucket has lost of its parts; how many that were. Raises BusUnavailable."""
+        if not parts:
+            return 0
+        current = await self.current()
+        if current is None or digest_in(current.version) != digest_of(configuration):
+            return 0  # only parts that are named may be there
+        missing = set(parts) - (await self._store.kv_keys(TABLES_BUCKET))[0]
         await self._write(parts, missing)
         return len(missing)
 
