@@ -115,3 +115,19 @@ async def test_a_part_that_is_something_else_is_refused() -> None:
     bucket.parts[published.tables["aliases"].parts[0]] = next(iter(cut_entries(USERS).values()))
     with pytest.raises(wire.Malformed):
         await LargeTables(bucket, all_tables).join(published)
+
+
+def test_an_earlier_release_sees_a_table_to_ask_config_for() -> None:
+    """It knows no parts. What it must never see is an empty table, because then it would refuse everybody."""
+
+    class EarlierTable(msgspec.Struct, frozen=True, array_like=True):
+        name: str
+        kind: str
+        backend: str
+        path: str
+        entries: dict[str, str]
+        is_inline: bool = True
+
+    published = Bucket().publish(aliases=ALIASES).tables["aliases"]
+    seen = wire.decode(wire.encode(published), EarlierTable)
+    assert (seen.entries, seen.is_inline) == ({}, False)

@@ -291,3 +291,6 @@ async def test_tables_of_a_snapshot_of_another_replica_are_answered_but_for_pass
     assert (await stage.ask("people", ALIAS, "root")).values == ["alice, bob"]
     reply = await stage.server.answer_auth(TableQuery("logins", CREDENTIALS, "lookup", ["alice"]))
     assert "has not been read here" in reply.error
+    for operation, service in (("lookup", CREDENTIALS), ("check", TableService.AUTH)):
+        reply = await stage.server.answer_auth(TableQuery("users", service, operation, ["alice:1001"]))
+        assert "has not been read here" in reply.error and reply.values == []

@@ -1,6 +1,7 @@
 """A table that is inline where it is used, for whoever asks all the same: a role without that large table, or of an earlier release.
 
-Answers from memory with the matching of the snapshot (mail.tables), so that it says here what it says there. Used by server.py.
+Answers from memory with the matching of the snapshot (mail.tables), so that it says here what it says there. Never about passwords, which
+no inline table has: what it would say is the other half of a passwd file. Used by server.py.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ class InlineBackend:
 
     async def lookup(self, service: TableService, keys: list[str]) -> list[str | None]:
         """The value of each key."""
+        _refuse_secret(service)
         try:
             return [self._tables.lookup(self._name, service, key) for key in keys]
         except TableError as error:
@@ -35,6 +37,7 @@ class InlineBackend:
 
     async def check(self, service: TableService, keys: list[str]) -> bool:
         """Whether any of the keys is there, or matches."""
+        _refuse_secret(service)
         matches = _MATCHERS.get(service, Tables.match_string)
         try:
             return any(matches(self._tables, self._name, key) for key in keys)
@@ -49,3 +52,8 @@ class InlineBackend:
 
     async def close(self) -> None:
         """Nothing to end."""
+
+
+def _refuse_secret(service: TableService) -> None:
+    if service in (TableService.CREDENTIALS, TableService.AUTH):
+        raise BackendFailed("its file has not been read here")
