@@ -5,6 +5,7 @@ write of the table's file until every replica reports the new version, and the C
 """
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -78,7 +79,7 @@ def measure_alone(folder: Path, entries: int) -> list[str]:
         f"| the same when one of the files has changed | {again_ms:,.0f} ms |",
         f"| snapshot; both tables beside it, compressed | {len(wire.encode(published)) / 1e3:.1f} kB; "
         f"{sum(map(len, parts.values())) / 1e6:.2f} MB in {len(parts)} parts |",
-        f"| written to the bus for the change | {len(new)} parts, {sent_bytes / 1e6:.2f} MB |",
+        f"| written to the bus for the change | {len(new)} of them, {sent_bytes / 1e6:.2f} MB |",
         f"| join the changed table, in smtp-in and queue | {join_ms:,.0f} ms |",
         f"| first match of a domain after a change of that table | {first_ms:,.1f} ms |",
         f"| look up an alias | {alias_ms / len(keys) * 1000:.2f} µs, {len(keys) / alias_ms * 1000:,.0f} per second |",
@@ -128,6 +129,7 @@ def _versions(admin_url: str) -> set[str]:
 def main() -> None:
     """Writes the section."""
     entries = int(sys.argv[1]) if len(sys.argv) > 1 else ENTRIES
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         alone = measure_alone(Path(folder), entries)
     with tempfile.TemporaryDirectory() as folder:
@@ -135,7 +137,8 @@ def main() -> None:
     document.replace_part(
         "large tables",
         f"# Large tables\n\nWritten by `{document.command_line('bench.large_table', sys.argv[1:])}`: aliases and domains, {entries:,} entries "
-        f"each, from files.\n\n{machine.describe([])}\n" + "\n".join(["| what | |", "| --- | --- |", *alone, *fleet]),
+        f"each, from files. Load of others when it began: {load:.1f}.\n\n{machine.describe([])}\n"
+        + "\n".join(["| what | |", "| --- | --- |", *alone, *fleet]),
     )
 
 
