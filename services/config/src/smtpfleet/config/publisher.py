@@ -22,6 +22,7 @@ from smtpfleet.config.cut import part_names
 from smtpfleet.contracts import wire
 from smtpfleet.contracts.configuration import Configuration
 from smtpfleet.contracts.subjects import BUCKETS, CONFIGURATION_BUCKET, CONFIGURATION_KEY, TABLES_BUCKET
+from smtpfleet.runtime import killpoint
 from smtpfleet.runtime.bus import BusUnavailable, KvConflict
 
 CONFLICTS_MAX = 5
@@ -149,10 +150,13 @@ class Publisher:
             await self._write(parts, set(parts) - named - written)
             written |= set(parts) - named
             # Dying here leaves parts that nobody names: the old snapshot stays, and the next start publishes again or sweeps them.
+            killpoint.reach("config.parts.written")
             try:
                 await self._store.kv_put(CONFIGURATION_BUCKET, CONFIGURATION_KEY, data, last=revision)
             except KvConflict:
                 continue
+            # Dying here, with the new one in force: the next start finds its digest published and does nothing.
+            killpoint.reach("config.snapshot.written")
             return Publication(version, is_new=True)
         if entry is not None:
             raise BusUnavailable("others publish configurations at the same time, again and again")
