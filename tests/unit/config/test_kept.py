@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from smtpfleet.config.language import tablefile
 from smtpfleet.config.language.compilation import Compilation, Memory, compile_file
 from smtpfleet.config.language.diagnostics import Diagnostics
+from smtpfleet.config.language.files import ConfigFiles
 from smtpfleet.config.language.kept import KeptFiles
 from smtpfleet.config.language.source import SourceText
-from smtpfleet.config.language.stamp import RACY_NS
+from smtpfleet.config.language.stamp import RACY_NS, current_stamp
 from tests.unit.config.stage import HOST, LISTENER
 
 NOW_NS = 10**18
@@ -152,3 +153,13 @@ def test_usual_files_go_the_short_way(text: str) -> None:
 def test_no_line_takes_quadratic_time(text: str) -> None:
     """Some milliseconds each; a pattern that goes back over blanks takes minutes and runs into the time limit of the test run."""
     assert tablefile._parse_plain(SourceText("t", text, 1)) is None
+
+
+def test_a_file_that_changes_while_it_is_compiled_is_a_change_for_the_watcher(stage: Stage) -> None:
+    """It may have been read before and after; whatever came of it, the next look compiles again."""
+    files = ConfigFiles(stage.folder / "smtpd.conf", str(stage.folder))
+    files.read(stage.folder / "a")
+    files.read(stage.folder / "u")
+    stage.write({"a": "root bob\n"}, LONG_AGO_NS + 1)
+    files.read(stage.folder / "a")
+    assert files.stamps[stage.folder / "a"] != current_stamp(stage.folder / "a")

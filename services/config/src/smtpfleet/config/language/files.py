@@ -41,8 +41,19 @@ class ReadFile:
     bad_byte: BadByte | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A file as it was read. stamp: taken when it was opened, before its content."""
+
+    path: Path
+    stamp: Stamp
+    data: bytes
+
+
 class ConfigFiles:
     """Reads the files of one compilation.
+
+    Of a file that several statements name, the first stamp counts for the watcher: changed in between, it is a change.
 
     With a root, absolute paths lead below it and relative ones start there; without, relative ones start where the main file is.
     """
@@ -50,7 +61,7 @@ class ConfigFiles:
     def __init__(self, main: Path, root: str = "", kept: KeptFiles | None = None) -> None:
         self.main = main
         self._kept = kept or KeptFiles()
-        self._last_read: tuple[Path, bytes] | None = None
+        self._last_read: _Read | None = None
         self._root = Path(root) if root else None
         self.stamps: dict[Path, Stamp | None] = {}
         self._read_count = 0
@@ -63,17 +74,21 @@ class ConfigFiles:
 
     def look(self, path: Path) -> Unreadable | None:
         """Whether a regular file is there, which is not read here; remembers its stamp, also that it is not there."""
-        self.stamps.setdefault(path, None)
+        found = self._look(path)
+        return found if isinstance(found, Unreadable) else None
+
+    def _look(self, path: Path) -> Stamp | Unreadable:
         try:
             status = path.stat()
-        except OSError as error:
-            return Unreadable(error.strerror or type(error).__name__)
-        except ValueError as error:  # a NUL in the path
-            return Unreadable(str(error))
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            self.stamps.setdefault(path, None)
+            return _unreadable(error)
         if not stat.S_ISREG(status.st_mode):
+            self.stamps.setdefault(path, None)
             return Unreadable("not a regular file")
-        self.stamps[path] = stamp_of(status)
-        return None
+        stamp = stamp_of(status)
+        self.stamps.setdefault(path, stamp)
+        return stamp
 
     def read(self, path: Path) -> ReadFile | Unreadable:
         """The text of a regular file; remembers its stamp, also that it is not there."""
@@ -90,44 +105,46 @@ class ConfigFiles:
 
     def kept(self, path: Path, form: str) -> object:
         """What an earlier compilation made of the file where it is the same since, else None; remembers its stamp as read does."""
-        if self.look(path) is not None:
+        stamp = self._look(path)
+        if isinstance(stamp, Unreadable):
             return None
-        stamp = self.stamps[path]
-        assert stamp is not None, "look has seen it"
         if (value := self._kept.by_stamp(path, form, stamp)) is not None:
             return value
-        data = self.read_bytes(path)
-        stamp = self.stamps[path]
-        if isinstance(data, Unreadable) or stamp is None:
-            return None
-        return self._kept.by_content(path, form, stamp, data)
+        got = self._read(path)
+        return None if isinstance(got, Unreadable) else self._kept.by_content(path, form, got.stamp, got.data)
 
     def keep(self, path: Path, form: str, value: object) -> None:
         """Keeps what was made of the file that was read last, for the next compilation."""
-        stamp = self.stamps[path]
-        assert self._last_read is not None and self._last_read[0] == path and stamp is not None, "it was read"
-        self._kept.keep(path, form, stamp, self._last_read[1], value)
+        assert self._last_read is not None and self._last_read.path == path, "it was read"
+        self._kept.keep(path, form, self._last_read.stamp, self._last_read.data, value)
 
     def read_bytes(self, path: Path) -> bytes | Unreadable:
         """The content of a regular file that is no text; remembers its stamp as read does."""
-        if self._last_read is not None and self._last_read[0] == path:
-            return self._last_read[1]  # the content that was compared, and not another that is there by now
-        self.stamps.setdefault(path, None)
+        got = self._read(path)
+        return got if isinstance(got, Unreadable) else got.data
+
+    def _read(self, path: Path) -> _Read | Unreadable:
+        if self._last_read is not None and self._last_read.path == path:
+            return self._last_read  # the content that was compared, and not another that is there by now
+        # Asked before opening: opening a FIFO would wait for a writer.
+        found = self._look(path)
+        if isinstance(found, Unreadable):
+            return found
         try:
-            # Asked before opening: opening a FIFO would wait for a writer.
-            if not stat.S_ISREG(path.stat().st_mode):
-                return Unreadable("not a regular file")
             with path.open("rb") as file:
-                self.stamps[path] = stamp_of(os.fstat(file.fileno()))
+                stamp = stamp_of(os.fstat(file.fileno()))
                 data = file.read(FILE_LIMIT_BYTES + 1)
         except OSError as error:
-            return Unreadable(error.strerror or type(error).__name__)
-        except ValueError as error:  # a NUL in the path
-            return Unreadable(str(error))
+            self.stamps[path] = None  # rights are no part of a stamp: it is tried again until it can be read
+            return _unreadable(error)
         if len(data) > FILE_LIMIT_BYTES:
             return Unreadable(f"larger than {FILE_LIMIT_BYTES} bytes")
-        self._last_read = path, data
-        return data
+        self._last_read = _Read(path, stamp, data)
+        return self._last_read
+
+
+def _unreadable(error: OSError | ValueError) -> Unreadable:
+    return Unreadable((error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__)
 
 
 def _decode(name: str, data: bytes, order: int) -> ReadFile:
