@@ -136,7 +136,10 @@ SAMPLES: dict[str, Struct] = {
         version="3-0a1b2c3d",
         hostname="mx.example.org",
         listeners=(cfg.Listener("0.0.0.0", 25, "mx.example.org", "edge"),),
-        tables={"users": cfg.Table("users", "mapping", "file", "/users", {"alice": "1:1:/home/alice"})},
+        tables={
+            "users": cfg.Table("users", "mapping", "file", "/users", {"alice": "1:1:/home/alice"}),
+            "many": cfg.Table("many", "list", "file", "/many", {}, False, ("0a1b2c3d" * 4, "4e5f6071" * 4)),
+        },
         rules=(
             cfg.Rule(
                 cfg.Location("smtpd.conf", 3, 1),

@@ -39,7 +39,10 @@ class Table(Struct, frozen=True, array_like=True):
     (served by config over the bus).
     path: file of the backend's data or of its configuration, "" for static and getpwnam.
     entries: keys as written, lower case, in order of the source; the value is "" in a list. Empty where is_inline is False.
-    is_inline: the entries are here. False: ask config (config.table.lookup), because the backend is dynamic or the values are passwords.
+    is_inline: the entries are here. False: ask config (config.table.lookup), because the backend is dynamic, the values are passwords, or
+    the table is too large for the snapshot.
+    parts: of such a large table, the names of its parts in the bucket of tables, in order (contracts.table_parts); () for all others. A
+    role that needs the table fetches them and has it inline; any other may ask config, too.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Table(Struct, frozen=True, array_like=True):
     path: str
     entries: dict[str, str]
     is_inline: bool = True
+    parts: tuple[str, ...] = ()
 
 
 class Condition(Struct, frozen=True, array_like=True):

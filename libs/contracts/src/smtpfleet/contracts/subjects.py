@@ -174,5 +174,12 @@ SUBJECTS: tuple[Subject, ...] = tuple(row for row in list(globals().values()) if
 CONFIGURATION_BUCKET = "configuration"
 """NATS KV bucket (the bus puts its prefix in front). Key `current`: the compiled Configuration, written by config alone, read by all."""
 CONFIGURATION_KEY = "current"
+TABLES_BUCKET = "tables"
+"""NATS KV bucket of large tables: keys are names of parts (contracts.table_parts), written by config alone before the snapshot that
+names them, taken away when no kept snapshot does."""
+TABLES_READERS = ("config", "smtp-in", "queue", "mta", "mda")
+"""Roles that look into tables."""
+BUCKETS = {CONFIGURATION_BUCKET: 10, TABLES_BUCKET: 1}
+"""How many values of a key each keeps: of the configuration, those an operator may go back to."""
 EVENT_STREAM = "events"
 """JetStream stream over `event.>`, limits retention."""
