@@ -118,13 +118,6 @@ def test_a_flood_of_transactions_without_a_message_is_obeyed_for_a_while(ground:
     assert heard.count(b"250 2.1.5 Recipient ok") == 99 and heard.endswith(b"221 2.0.0 Bye\r\n")
 
 
-def test_who_talks_before_the_banner_is_dismissed(ground: Ground) -> None:
-    for source, heard in ((STRANGER, b"554 5.5.1 Data before the greeting\r\n"), ("127.0.0.1", b"220 ")):
-        with socket.create_connection(ground.fleet.smtp_address, timeout=20, source_address=(source, 0)) as connection:
-            connection.sendall(HELLO)
-            assert connection.recv(1000).startswith(heard)
-
-
 def test_a_peer_that_reads_no_replies(ground: Ground) -> None:
     with raw_session(ground) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
