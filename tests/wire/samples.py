@@ -5,6 +5,7 @@ from msgspec import Struct
 from smtpfleet.contracts import commands as c
 from smtpfleet.contracts import configuration as cfg
 from smtpfleet.contracts import events as e
+from smtpfleet.contracts import permits as p
 from smtpfleet.contracts.envelope import Envelope, LocalDispatcher, RemoteDispatcher
 from smtpfleet.contracts.outcome import Outcome, OutcomeKind
 from smtpfleet.contracts.status import Status
@@ -82,10 +83,20 @@ SAMPLES: dict[str, Struct] = {
     "MessageView": c.MessageView(True, MSGID, 4096, 1_700_000_000_123, [VIEW]),
     "WorkQuery": c.WorkQuery("mta", "mta-1", "example.org,tls=none", 10, 5000, "mta-1:7"),
     "Work": c.Work(1, 42, 10000, [c.WorkItem("example.org,tls=none", [EVPID], ["queue-1"])]),
-    "RenewLeases": c.RenewLeases("mta", "mta-1", [c.LeaseRef(1, 42)], [("example.org,tls=none", "mta-1:7")]),
-    "RenewReply": c.RenewReply([c.LeaseRef(1, 42)]),
-    "ReleaseLease": c.ReleaseLease(1, 42, [EVPID]),
-    "ReleasePermits": c.ReleasePermits("mta", [("example.org,tls=none", "mta-1:7")]),
+    "RenewLeases": c.RenewLeases(
+        "mta", "mta-1", [c.LeaseRef(1, 42)], [("example.org,tls=none", "mta-1:7")], ["mta-1:7.1"]
+    ),
+    "RenewReply": c.RenewReply([c.LeaseRef(1, 42)], ["mta-1:7.1"]),
+    "ReleaseLease": c.ReleaseLease(1, 42, [EVPID], 5000),
+    "ReleasePermits": c.ReleasePermits(
+        "mta",
+        [("example.org,tls=none", "mta-1:7")],
+        [p.ConnectionEnd("mta-1:7.1", "example.org,tls=none", "route:any|192.0.2.1", 3000)],
+    ),
+    "TakePermits": p.TakePermits(
+        "mta-1:7.1", "example.org,tls=none", [p.PermitWish("route:any|192.0.2.1", 5, 5000, 3000)]
+    ),
+    "TakeReply": p.TakeReply(5000, "route:any|192.0.2.1", True),
     "Done": c.Done(),
     "TableQuery": c.TableQuery("creds", c.TableService.CREDENTIALS, "lookup", ["bob"]),
     "TableReply": c.TableReply("", ["bob:$2b$08$x", None], 30.0),

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from smtpfleet.contracts import commands as c
 from smtpfleet.contracts import events as e
+from smtpfleet.contracts import permits as p
 
 ROLES = ("config", "smtp-in", "queue", "scheduler", "mta", "mda", "admin")
 """The order of every list: README, compose, subjects, tests."""
@@ -110,6 +111,9 @@ SCHEDULER_LEASE_RELEASE = _request(
 )
 SCHEDULER_PERMIT_RELEASE = _request(
     "scheduler.permit.release", ("mta", "mda"), "scheduler", c.ReleasePermits, c.Done, "after the store took it"
+)
+SCHEDULER_PERMIT_TAKE = _request(
+    "scheduler.permit.take", ("mta",), "scheduler", p.TakePermits, p.TakeReply, "after the store took or refused it"
 )
 SCHEDULER_WORK_READY = Subject(
     "scheduler.work.ready", Kind.BROADCAST, ("queue", "scheduler"), ("scheduler",), e.WorkReady, None, "never: a hint"

@@ -1,13 +1,14 @@
 """Composition root of the scheduler role: store, claims, one assigner per agent, reaper, bound to the bus."""
 
 from smtpfleet.contracts.configuration import Configuration
-from smtpfleet.contracts.envelope import LOCAL_AGENT, REMOTE_AGENT
+from smtpfleet.contracts.envelope import LOCAL_AGENT, REMOTE_AGENT, domain_of_relay
 from smtpfleet.runtime.layout import claim_layout
 from smtpfleet.runtime.role import Role
 from smtpfleet.runtime.store import Store
 from smtpfleet.scheduler.assigner import Assigner
 from smtpfleet.scheduler.claims import Claims
 from smtpfleet.scheduler.handlers import Handlers
+from smtpfleet.scheduler.permits import Permits
 from smtpfleet.scheduler.reaper import Reaper
 from smtpfleet.scheduler.settings import SchedulerSettings
 from smtpfleet.scheduler.wakeup import Wakeup
@@ -26,7 +27,7 @@ class SchedulerApp:
         self._reaper = Reaper(
             claims, wakeup, role.bus, store, role.log, lease_ms=settings.lease_ms, reap_ms=settings.reap_ms
         )
-        self._handlers = Handlers(self._assigners, claims, wakeup)
+        self._handlers = Handlers(self._assigners, claims, wakeup, Permits(store, lease_ms=settings.lease_ms))
         role.ready_when("redis", lambda: store.is_up)
 
     async def start(self) -> None:
@@ -41,7 +42,9 @@ class SchedulerApp:
         await self._handlers.bind(self._role.bus)
 
     def _on_configuration(self, configuration: Configuration) -> None:
-        self._assigners[REMOTE_AGENT].max_sessions_per_relay = configuration.limits.max_conn_per_relay
+        self._assigners[REMOTE_AGENT].session_limit = lambda relay: (
+            configuration.limits_of(domain_of_relay(relay)).max_conn_per_relay
+        )
 
     async def drain(self) -> None:
         """Sends parked workers to other replicas and answers what is in hand."""
