@@ -11,7 +11,7 @@ from pathlib import Path
 from smtpfleet.contracts import keys
 from smtpfleet.contracts.commands import RELAY_WAIT_MAX_MS
 from smtpfleet.contracts.permits import ConnectionEnd, TakePermits, TakeReply
-from smtpfleet.runtime import metrics
+from smtpfleet.runtime import killpoint, metrics
 from smtpfleet.runtime.store import Script, Store
 
 _FOLDER = Path(__file__).parent / "scripts"
@@ -49,6 +49,8 @@ class Permits:
             [keys.CONNECTIONS_TAG],
             [request.holder, request.relay, self._lease_ms, RELAY_WAIT_MAX_MS, *wishes],
         )
+        # If we die here the worker asks another replica, which finds what its holder has.
+        killpoint.reach("scheduler.permits.taken")
         name = refused.decode()
         if name:
             _refused.labels(name.partition(":")[0]).inc()
