@@ -27,7 +27,9 @@ limit mta for domain narrow.test max-conn-per-host 2
 limit mta for domain one.test max-conn-per-host 1
 limit mta for domain left.test max-conn-per-host 1
 limit mta for domain right.test max-conn-per-host 1
-limit mta for domain again.test max-conn-per-host 2
+limit mta for domain long.test max-conn-per-host 1
+limit mta for domain scheduler.test max-conn-per-host 2
+limit mta for domain nats.test max-conn-per-host 2
 limit mta for domain spaced.test conn-delay-route 1
 limit mta for domain restful.test max-conn-per-host 1 reconn-delay-route 1
 listen on 127.0.0.1 port @SMTP_PORT@ hostname mx.example.test
@@ -39,7 +41,7 @@ accept from local for any relay
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    scheduler = {"lease_ms": int(LEASE_S * 1000)}
+    scheduler: dict[str, object] = {"lease_ms": int(LEASE_S * 1000)}
     root = tmp_path_factory.mktemp("limits")
     with Ground(root, replicas={"mta": WORKERS}, config=CONFIG, settings={"scheduler": scheduler}) as running:
         yield running
@@ -59,9 +61,10 @@ def gaps_s(peer: Peer) -> list[float]:
 def held_count(ground: Ground, peer: Peer) -> int:
     """Permits of the host that have not run out."""
     redis = ground.fleet.redis
-    seconds, _ = redis.command("TIME")
+    now = redis.command("TIME")
+    assert isinstance(now, list)
     key = f"{keys.CONNECTIONS_TAG}held:host:{peer.address}"
-    return int(str(redis.command("ZCOUNT", key, int(str(seconds)) * 1000, "+inf")))
+    return int(str(redis.command("ZCOUNT", key, int(str(now[0])) * 1000, "+inf")))
 
 
 def worker_at(ground: Ground, peer: Peer) -> Replica:
@@ -153,14 +156,26 @@ def test_a_dead_worker_blocks_a_host_no_longer_than_its_lease(ground: Ground) ->
     dead.start()
 
 
-def test_a_scheduler_that_dies_loses_neither_mail_nor_count(ground: Ground) -> None:
-    peer = ground.world.exchanger("again.test", Script(slow_s=0.02))
-    msgids = send(ground, "again.test", 40)
+def test_a_session_longer_than_a_lease_keeps_its_permits(ground: Ground) -> None:
+    peer = ground.world.exchanger("long.test", Script(slow_s=0.3))
+    started_at = time.monotonic()
+    for msgid in send(ground, "long.test", 10):
+        ground.await_done(msgid)
+    assert time.monotonic() - started_at > 2 * LEASE_S
+    assert len(peer.messages) == 10 and peer.most_open_count == 1
+
+
+@pytest.mark.parametrize("victim", ["scheduler", "nats"])
+def test_what_dies_takes_neither_mail_nor_permits_with_it(ground: Ground, victim: str) -> None:
+    peer = ground.world.exchanger(f"{victim}.test", Script(slow_s=0.02))
+    msgids = send(ground, f"{victim}.test", 40)
     until(lambda: len(peer.messages) > 5, "some mail there")
-    scheduler = ground.fleet.replica("scheduler")
-    scheduler.kill9()
+    dying = ground.fleet.nats if victim == "nats" else ground.fleet.replica(victim)
+    dying.kill9()
     time.sleep(0.5)
-    scheduler.start()
+    dying.start()
+    until(lambda: len(peer.messages) >= 40, "all the mail there")
+    ground.fleet.await_ready()
     for msgid in msgids:
         ground.await_done(msgid)
     assert len(peer.messages) == 40 and peer.most_open_count == 2
