@@ -139,6 +139,17 @@ async def test_a_relay_that_is_left_alone_gets_no_new_session_but_goes_on_with_t
             assert count(await waiting) == 2
 
 
+async def test_a_wait_that_is_over_before_it_begins_does_not_begin(parts: Parts) -> None:
+    relay = "example.org,tls=none"
+    await parts.claims.end_wait("mta", relay)
+    await parts.claims.leave_alone("mta", relay, 5000)
+    assert await parts.claims.take_permit("mta", relay, "w:1", 1) is None
+    await parts.claims.leave_alone("mta", relay, 5000)  # this one does
+    wait_ms = await parts.claims.take_permit("mta", relay, "w:2", 2)
+    assert wait_ms is not None and 4000 < wait_ms <= 5000
+    assert await parts.claims.take_permit("mta", relay, "w:1", 1) is None  # who has it has it
+
+
 async def test_every_relay_has_its_own_limit(parts: Parts) -> None:
     for _ in range(9):
         await parts.committer.commit([new_message(remote("one.test"))])

@@ -72,7 +72,7 @@ RELAY_WAIT = Key(
     "permits:<agent>:<relay>:wait",
     "scheduler",
     "string",
-    "there while the relay gets no further session",
+    "`wait` while the relay gets no further session",
     "a minute at most",
 )
 

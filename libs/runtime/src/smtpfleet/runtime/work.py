@@ -1,9 +1,9 @@
 """A worker's side of leased work: ask, load, keep alive, report, give back. Used by mta and mda alike.
 
 A lease is the right to work on some envelopes for some seconds; its number is the fencing token that queue and scheduler check. The
-heartbeat renews every lease in hand and every permit held, of relays and of connections. A worker that could not renew in time must start nothing more
-(`is_lost`), but it still reports what it has done: the fence decides, and while NATS is away nothing is reaped (scheduler). OpenSMTPD
-has no counterpart: its agents die with the daemon.
+heartbeat renews every lease in hand and every permit held, of relays and of connections. A worker that could not renew in time must
+start nothing more (`is_lost`), but it still reports what it has done: the fence decides, and while NATS is away nothing is reaped
+(scheduler). OpenSMTPD has no counterpart: its agents die with the daemon.
 """
 
 import asyncio

@@ -124,7 +124,7 @@ class Claims:
 
     async def end_wait(self, agent: str, relay: str) -> None:
         """The relay may be tried again, now."""
-        await self._store.call("DEL", keys.relay_wait(agent, relay))
+        await self._store.run(WAIT, [keys.relay_wait(agent, relay)], [0])
         await self.postpone(agent, relay, 0)
 
     async def postpone(self, agent: str, relay: str, delay_ms: int) -> None:

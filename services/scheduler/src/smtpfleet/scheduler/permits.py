@@ -11,7 +11,7 @@ from pathlib import Path
 from smtpfleet.contracts import keys
 from smtpfleet.contracts.commands import RELAY_WAIT_MAX_MS
 from smtpfleet.contracts.permits import ConnectionEnd, TakePermits, TakeReply
-from smtpfleet.runtime import killpoint, metrics
+from smtpfleet.runtime import killpoint
 from smtpfleet.runtime.store import Script, Store
 
 _FOLDER = Path(__file__).parent / "scripts"
@@ -28,8 +28,6 @@ KEEP = _script("keep.lua")
 
 KEEP_BATCH = 50
 """Connections renewed by one script call: some 250 permits. Chosen."""
-
-_refused = metrics.counter("scheduler_permits_refused", "Connections put off by a limit, by what is limited", ("kind",))
 
 
 class Permits:
@@ -51,10 +49,7 @@ class Permits:
         )
         # If we die here the worker asks another replica, which finds what its holder has.
         killpoint.reach("scheduler.permits.taken")
-        name = refused.decode()
-        if name:
-            _refused.labels(name.partition(":")[0]).inc()
-        return TakeReply(wait_ms, name, bool(is_crowded))
+        return TakeReply(wait_ms, refused.decode(), bool(is_crowded))
 
     async def keep(self, holders: list[str]) -> list[str]:
         """Renews what these still hold; returns those that others wait for."""

@@ -4,9 +4,8 @@
 local now = now_ms()
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', digits(now))
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
-  local wait = redis.call('PTTL', KEYS[2])
-  if wait > 0 then
-    return wait
+  if redis.call('GET', KEYS[2]) == 'wait' then
+    return math.max(1, redis.call('PTTL', KEYS[2]))
   end
   if ARGV[4] == '1' or redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then
     return -1
