@@ -98,6 +98,10 @@ def test_the_same_functions_build_the_keys() -> None:
     assert keys.due("mta", "r", 0) == keys.tag(0) + keys.DUE.form.replace("<agent>", "mta").replace("<relay>", "r")
     assert keys.ready("mda", 0) == keys.tag(0) + keys.READY.form.replace("<agent>", "mda")
     assert keys.content("ab", 1) == keys.tag(1) + keys.CONTENT.form.replace("<msgid>", "ab")
+    assert keys.caller("n", "a") == keys.CALLER.form.replace("<network>", "n").replace("<address or network>", "a")
+    assert keys.failures("k", "n") == keys.FAILURES.form.replace("<kind>", "k").replace("<name>", "n")
+    assert keys.welcome("u") == keys.WELCOME.form.replace("<user>", "u")
+    assert keys.damaged("ab", 1) == keys.tag(1) + keys.DAMAGED.form.replace("<msgid>", "ab")
 
 
 def test_no_todo_without_an_issue() -> None:

@@ -22,5 +22,5 @@ class Credentials:
 class QuickFailures(LocalFailures):
     """Counts as the real ones; the reply waits a hundredth."""
 
-    def note_failure(self, user: str, peer: str) -> float:
-        return super().note_failure(user, peer) / 100
+    async def note_failure(self, user: str, peer: str) -> float:
+        return await super().note_failure(user, peer) / 100

@@ -33,6 +33,7 @@ from smtpfleet.runtime.forwards import Forwards
 from smtpfleet.runtime.forwards import Requester as Asking
 from smtpfleet.runtime.maillog import MailLog
 from smtpfleet.runtime.questions import Questions
+from smtpfleet.runtime.srs_client import SrsClient
 from smtpfleet.runtime.table_client import TableClient
 from smtpfleet.smtp_in.committer import Committer
 from smtpfleet.smtp_in.connections import Server
@@ -138,7 +139,7 @@ class MemoryTransport:
 def inquiries_of(roles: Asking, background: Background) -> Inquiries:
     """What a recipient may wait for, asked of `roles`."""
     forwards = Forwards(roles, asyncio.get_running_loop().time)
-    return Inquiries(Questions(forwards, TableClient(roles)), background.spawn)
+    return Inquiries(Questions(forwards, TableClient(roles), SrsClient(roles)), background.spawn)
 
 
 class Stage:

@@ -2,10 +2,11 @@
 
 from msgspec import Struct
 
+from smtpfleet.contracts import callers as p
 from smtpfleet.contracts import commands as c
 from smtpfleet.contracts import configuration as cfg
 from smtpfleet.contracts import events as e
-from smtpfleet.contracts import permits as p
+from smtpfleet.contracts import permits, srs
 from smtpfleet.contracts.envelope import Envelope, LocalDispatcher, RemoteDispatcher
 from smtpfleet.contracts.outcome import Outcome, OutcomeKind
 from smtpfleet.contracts.status import Status
@@ -91,18 +92,40 @@ SAMPLES: dict[str, Struct] = {
     "ReleasePermits": c.ReleasePermits(
         "mta",
         [("example.org,tls=none", "mta-1:7")],
-        [p.ConnectionEnd("mta-1:7.1", "example.org,tls=none", "route:any|192.0.2.1", 3000)],
+        [permits.ConnectionEnd("mta-1:7.1", "example.org,tls=none", "route:any|192.0.2.1", 3000)],
     ),
-    "TakePermits": p.TakePermits(
-        "mta-1:7.1", "example.org,tls=none", [p.PermitWish("route:any|192.0.2.1", 5, 5000, 3000)]
+    "TakePermits": permits.TakePermits(
+        "mta-1:7.1", "example.org,tls=none", [permits.PermitWish("route:any|192.0.2.1", 5, 5000, 3000)]
     ),
-    "TakeReply": p.TakeReply(5000, "route:any|192.0.2.1", True),
+    "TakeReply": permits.TakeReply(5000, "route:any|192.0.2.1", True),
+    "CallerCount": p.CallerCount("192.0.2.9", "192.0.2.0/24", 3, 40, 2, 17),
+    "AdmitCallers": p.AdmitCallers("smtp-in-1", [p.CallerCount("192.0.2.9", "192.0.2.0/24", 3, 40, 2, 17)]),
+    "CallerVerdict": p.CallerVerdict(1, "connections", 1000, 2500),
+    "AdmitReply": p.AdmitReply([p.CallerVerdict(1, "connections", 1000, 2500)]),
+    "Failure": p.Failure(p.BanKind.AUTH_USER, "bob"),
+    "NoteFailures": p.NoteFailures([p.Failure(p.BanKind.AUTH_USER, "bob")]),
+    "FailuresReply": p.FailuresReply([3]),
+    "NoteSuccess": p.NoteSuccess("bob", "192.0.2.9"),
+    "WelcomeQuery": p.WelcomeQuery("bob", "192.0.2.9"),
+    "WelcomeReply": p.WelcomeReply(is_welcome=True),
+    "Ban": p.Ban(p.BanKind.ADDRESS, "2001:db8::/64", 900_000),
+    "BansQuery": p.BansQuery(),
+    "BansReply": p.BansReply([p.Ban(p.BanKind.ADDRESS, "2001:db8::/64", 900_000)]),
+    "LiftBan": p.LiftBan(p.BanKind.NETWORK, "192.0.2.0/24"),
+    "LiftReply": p.LiftReply(found=True),
+    "BansChanged": p.BansChanged(
+        [p.Ban(p.BanKind.ADDRESS, "2001:db8::/64", 900_000)], [p.Failure(p.BanKind.AUTH_USER, "bob")]
+    ),
     "Done": c.Done(),
     "TableQuery": c.TableQuery("creds", c.TableService.CREDENTIALS, "lookup", ["bob"]),
     "TableReply": c.TableReply("", ["bob:$2b$08$x", None], 30.0),
     "ExplainQuery": c.ExplainQuery(
         "192.0.2.9", "client", "a@example.net", "b@example.org", "edge", "bob", True, "c.net"
     ),
+    "SrsRewriteQuery": srs.SrsRewriteQuery([("alice@example.net", "example.org")]),
+    "SrsRewriteReply": srs.SrsRewriteReply("", ["SRS0=HHHH=TT=example.net=alice@example.org", None]),
+    "SrsRestoreQuery": srs.SrsRestoreQuery("SRS0=HHHH=TT=example.net=alice@example.org"),
+    "SrsRestoreReply": srs.SrsRestoreReply("", "alice@example.net", ""),
     "VersionsQuery": c.VersionsQuery(),
     "VersionsReply": c.VersionsReply(
         [c.ConfigurationVersion("3-0a1b2c3d", "mx.example.org", 4, 2, 3, "5d41402a")], "smtpd.conf:1:1: syntax error"

@@ -11,6 +11,7 @@ from smtpfleet.admin.api import build_api
 from smtpfleet.admin.queries import Queries
 from smtpfleet.contracts import commands as c
 from smtpfleet.contracts import subjects, wire
+from smtpfleet.contracts.callers import Ban, BanKind, BansReply, LiftBan, LiftReply
 from smtpfleet.contracts.envelope import Envelope, EnvelopeFlag, RemoteDispatcher
 from smtpfleet.contracts.ids import evpid_of
 from tests.support.fake_bus import FakeBus
@@ -304,6 +305,7 @@ async def test_openapi_describes_every_answer(new_client: NewClient) -> None:
         "/v1/messages/{msgid}",
         "/v1/envelopes/{evpid}",
         "/v1/fleet",
+        "/v1/bans",
         "/v1/config",
         "/v1/config/explain",
         "/v1/config/rollback",
@@ -372,3 +374,22 @@ async def test_configurations_and_going_back(bus: FakeBus, new_client: NewClient
     assert (done.status_code, done.json()) == (200, {"version": "4-cd"})
     bus.answer(subjects.CONFIG_VERSION_RESTORE, c.GoBackReply(""))
     assert_problem(await new_client().post("/v1/config/rollback", json={"version": "9-xx"}), 404, "9-xx is not kept")
+
+
+async def test_bans_are_listed(bus: FakeBus, new_client: NewClient) -> None:
+    bus.answer(subjects.SCHEDULER_BAN_LIST, BansReply([Ban(BanKind.AUTH_USER, "bob", 12_345)]))
+    answer = await new_client().get("/v1/bans")
+    assert answer.json() == {"bans": [{"kind": "auth-user", "name": "bob", "ends_in_s": 12}]}
+
+
+async def test_a_ban_is_lifted_by_kind_and_name(bus: FakeBus, new_client: NewClient) -> None:
+    bus.answer(subjects.SCHEDULER_BAN_LIFT, LiftReply(found=True))
+    client = new_client()
+    answer = await client.delete("/v1/bans", params={"kind": "network", "name": "2001:db8::/48"})
+    assert answer.status_code == 204 and answer.content == b""
+    assert bus.asked == [("scheduler.ban.lift", LiftBan(BanKind.NETWORK, "2001:db8::/48"))]
+    bus.answer(subjects.SCHEDULER_BAN_LIFT, LiftReply(found=False))
+    gone = await client.delete("/v1/bans", params={"kind": "network", "name": "2001:db8::/48"})
+    assert_problem(gone, 404, "no ban of this kind on 2001:db8::/48")
+    assert_problem(await client.delete("/v1/bans", params={"kind": "everyone", "name": "x"}), 422, "kind")
+    assert_problem(await client.delete("/v1/bans", params={"kind": "address"}), 422, "name")

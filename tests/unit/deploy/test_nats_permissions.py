@@ -138,6 +138,8 @@ async def test_load_reaches_one_replica(connected: Connected) -> None:
         pytest.param("mta", "smtpfleet.queue.message.commit", id="a worker commits nothing"),
         pytest.param("smtp-in", "smtpfleet.queue.envelope.result", id="smtp-in reports no outcomes"),
         pytest.param("admin", "smtpfleet.queue.envelope.load", id="admin loads no mail"),
+        pytest.param("smtp-in", "smtpfleet.config.srs.rewrite", id="smtp-in has no sender signed"),
+        pytest.param("mta", "smtpfleet.config.srs.restore", id="mta has no sender told"),
         pytest.param("mda", "$KV.smtpfleet-configuration.current", id="only config writes the configuration"),
         pytest.param("queue", "$JS.API.STREAM.DELETE.smtpfleet-events", id="nobody deletes the events"),
         pytest.param("mda", "_INBOX_mta.x", id="nobody writes into another's inbox"),

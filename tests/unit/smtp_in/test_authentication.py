@@ -12,11 +12,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from smtpfleet.contracts.configuration import Table
+from smtpfleet.contracts.callers import BanKind
+from smtpfleet.contracts.configuration import DEFAULT_LIMITS, Table
 from smtpfleet.contracts.envelope import EnvelopeFlag
 from smtpfleet.smtp_in.auth import EXCHANGE_LINE_LIMIT_BYTES
 from smtpfleet.smtp_in.crypt_library import crypt
-from smtpfleet.smtp_in.failures import ADDRESS_FAILURES_LIMIT
 from smtpfleet.smtp_in.scram import scram_keys_of
 from tests.support.secure_stage import HOST, Peer, SecureStage, encoded
 
@@ -221,13 +221,13 @@ async def test_guessers_are_sent_away_and_banned(stage: SecureStage) -> None:
     assert await peer.say(f"AUTH PLAIN {plain('bob', 'guess')}") == FAILED
     assert (await peer.reply()).startswith("421 4.7.0 ")
     await peer.close()
-    for _ in range(ADDRESS_FAILURES_LIMIT):
-        stage.failures.note_failure("other", HOST)
+    for _ in range(DEFAULT_LIMITS.max_auth_failures_per_address):
+        await stage.failures.note_failure("other", HOST)
     peer = await stage.secured()
     assert (await peer.say(f"AUTH PLAIN {plain('bob', PASSWORD)}")).startswith("421 4.7.0 Too many failed")
     assert await peer.reply() == ""
     await peer.close()
-    assert stage.failures.lift("address", HOST)
+    stage.failures.lift(BanKind.AUTH_ADDRESS, HOST)
     peer = await stage.secured()
     assert await peer.say(f"AUTH PLAIN {plain('bob', PASSWORD)}") == OK
     await peer.close()

@@ -77,7 +77,10 @@ async def test_a_peer_that_leaves_before_its_banner(stage: Stage, zone: Zone) ->
     client.feed_eof()
     client.close()
     await stage.until(lambda: not stage.server.connections)
-    await stage.until(lambda: "host=mx.abroad.test" in stage.log_text.getvalue())
+    await stage.until(lambda: stage.server.welcome is not None and stage.server.welcome._under_way == 0)
+    stage.log.flush()
+    lines = stage.log_text.getvalue().splitlines()
+    assert [line.split()[4] for line in lines] == ["connected", "disconnected"], lines
     assert client.written == b""
 
 

@@ -304,6 +304,9 @@ class Limits(Struct, frozen=True, array_like=True):
     mda_task_*: users held and released. mta_max_deferred: envelopes remembered per host for an immediate retry.
     smtp, each 0 for any number: max_failed_commands in a row, max_idle_commands between messages, max_rejected_rcpts per session; a
     session that is quiet for session_timeout_s ends.
+    Of all smtp-in together, each 0 for any number, never of local peers: connections at once, connections and recipients of accepted
+    messages a minute, sessions closed for what the peer did and wrong passwords in ten minutes, each of one address (IPv6: /64), of
+    one network (/24, IPv6: /48) or of one user. Too many failures are banned for ban_s. Such a peer waits greet_pause_s for the banner.
     """
 
     max_conn_per_relay: int
@@ -326,6 +329,18 @@ class Limits(Struct, frozen=True, array_like=True):
     max_idle_commands: int = 100
     max_rejected_rcpts: int = 50
     session_timeout_s: int = 300
+    max_conn_per_address: int = 1000
+    max_conn_per_network: int = 4000
+    max_conn_rate_per_address: int = 0
+    max_conn_rate_per_network: int = 0
+    max_rcpt_rate_per_address: int = 0
+    max_rcpt_rate_per_network: int = 0
+    max_failures_per_address: int = 100
+    max_failures_per_network: int = 400
+    max_auth_failures_per_address: int = 10
+    max_auth_failures_per_user: int = 20
+    ban_s: int = 900
+    greet_pause_s: int = 0
 
 
 DEFAULT_LIMITS = Limits(
@@ -349,8 +364,8 @@ class Configuration(Struct, frozen=True, array_like=True, kw_only=True):
     hostname: the server name. expire_s: global default. bounce_warn_s: delays after which a warning is sent, () for none.
     language: classic or modern. relay_limits: by exact domain or host name, "" for all others.
     subaddress_delimiter: what parts user and tag. admd: authentication domain for filters, "" for the server name.
-    smtp_ciphers: "" for ours. queue_compression, queue_encryption: the key of the latter is a file of the queue role.
-    srs_ttl_s: how long a rewritten sender is good, 0 without SRS; its keys are asked for.
+    smtp_ciphers: "" for ours. queue_compression, queue_encryption: how queue stores mail; the key is its own.
+    srs_ttl_s: how long a rewritten sender is good, 0 without SRS; its keys stay with config, which is asked (contracts.srs).
     rolled_back_from: where an operator went back to this one, the digest of what he went back from; "" else.
     """
 

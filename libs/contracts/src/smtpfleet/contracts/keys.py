@@ -12,6 +12,8 @@ UNCOMMITTED_TTL_S = 900
 """Chunks sent ahead of a commit live this long after the last one: three of OpenSMTPD's 300 s session timeouts."""
 DONE_TTL_S = 300
 """How long msgid and token of a finished message are remembered, so that a repeated commit is recognised."""
+DAMAGED_TTL_S = 7 * 24 * 3600
+"""How long a damaged chunk is remembered: far above the pause between two attempts, which finds it again. Chosen."""
 
 
 class Key(Struct, frozen=True):
@@ -26,11 +28,13 @@ class Key(Struct, frozen=True):
 
 MESSAGE = Key(
     "msg:<msgid>", "queue", "hash",
-    "`m` = token|size|chunks|home|created; one field per envelope: last 8 digits of evpid = Envelope on the wire",
+    "`m` = token|size|chunks|home|created; one field per envelope: last 8 digits of evpid = Envelope on the wire, "
+    "or encrypted (queue/stored_form)",
     "until the last envelope is gone",
 )  # fmt: skip
 CONTENT = Key(
-    "content:<msgid>", "queue", "list", "the content, one element per chunk, CRLF line ends",
+    "content:<msgid>", "queue", "list",
+    "the content, one element per chunk, CRLF line ends; one that begins with NUL is compressed or encrypted (queue/stored_form)",
     "UNCOMMITTED_TTL_S until commit, then as the message",
 )  # fmt: skip
 CONTENT_TOKEN = Key(
@@ -49,6 +53,7 @@ BOUNCE = Key(
     "last 8 digits of evpid = kind (failed, delayed, delivered, relayed): members of the bounce",
     "seconds",
 )
+DAMAGED = Key("damaged:<msgid>", "queue", "string", "why a chunk of a large message cannot be read", "DAMAGED_TTL_S")
 QUARANTINE = Key("quarantine", "queue", "hash", "evpid = reason", "until an operator removes it")
 
 DUE = Key(
@@ -82,6 +87,24 @@ BEGUN = Key("begun:<permit>", "scheduler", "string", "when the last connection b
 ENDED = Key("ended:<permit>", "scheduler", "string", "when the last connection ended (ms)", "reconn-delay-*")
 LINE = Key("line:<permit>", "scheduler", "zset", "relay by when it was refused: who waits for a permit", "minutes")
 TURN = Key("turn:<permit>", "scheduler", "string", "the relay for whom a freed permit is kept", "seconds")
+CALLER = Key(
+    "{caller:<network>}:<address or network>", "scheduler", "hash",
+    "`o:<replica>` = connections|expiry (ms, store clock); `began`, `connections`, `rcpts` of the minute",
+    "a minute after the last connection",
+)  # fmt: skip
+FAILURES = Key(
+    "{failures:<kind>:<name>}", "scheduler", "string", "failures in the window", "ten minutes from the first"
+)
+WELCOME = Key(
+    "{welcome:<user>}", "scheduler", "zset", "address by its last success (ms, store clock)", "a month unused"
+)
+BANS = Key(
+    "{bans}",
+    "scheduler",
+    "zset",
+    "`<kind>|<name>` by when it ends (ms, store clock); BANS_LIMIT of them",
+    "as the last ban",
+)
 SHARDS = Key(
     "smtpfleet:shards (no tag)", "queue", "string", "the number of shards this store was laid out for", "for ever"
 )
@@ -102,6 +125,11 @@ def message(msgid: str, shard: int) -> str:
 def content(msgid: str, shard: int) -> str:
     """CONTENT."""
     return f"{{s{shard}}}:content:{msgid}"
+
+
+def damaged(msgid: str, shard: int) -> str:
+    """DAMAGED."""
+    return f"{{s{shard}}}:damaged:{msgid}"
 
 
 def ready(agent: str, shard: int) -> str:
@@ -126,3 +154,18 @@ def relay_wait(agent: str, relay: str) -> str:
 
 CONNECTIONS_TAG = "{connections}:"
 """Hash tag of the permits of all connections."""
+
+
+def caller(network: str, name: str) -> str:
+    """CALLER: an address and its network are in one slot."""
+    return f"{{caller:{network}}}:{name}"
+
+
+def failures(kind: str, name: str) -> str:
+    """FAILURES."""
+    return f"{{failures:{kind}:{name}}}"
+
+
+def welcome(user: str) -> str:
+    """WELCOME."""
+    return f"{{welcome:{user}}}"

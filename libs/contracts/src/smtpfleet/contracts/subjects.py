@@ -8,9 +8,11 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from smtpfleet.contracts import callers as p
 from smtpfleet.contracts import commands as c
 from smtpfleet.contracts import events as e
-from smtpfleet.contracts import permits as p
+from smtpfleet.contracts import permits
+from smtpfleet.contracts import srs as s
 
 ROLES = ("config", "smtp-in", "queue", "scheduler", "mta", "mda", "admin")
 """The order of every list: README, compose, subjects, tests."""
@@ -64,6 +66,11 @@ CONFIG_CREDENTIALS_LOOKUP = _request(
     "config.credentials.lookup", ("mta",), "config", c.TableQuery, c.TableReply, "from the backend"
 )
 """Credentials, of tables that relays name."""
+CONFIG_SRS_REWRITE = _request("config.srs.rewrite", ("mta",), "config", s.SrsRewriteQuery, s.SrsRewriteReply, "at once")
+CONFIG_SRS_RESTORE = _request(
+    "config.srs.restore", ("smtp-in", "queue"), "config", s.SrsRestoreQuery, s.SrsRestoreReply, "at once"
+)
+"""Signing and verifying are apart, so that NATS decides who may do which; the keys stay with config."""
 CONFIG_RULESET_EXPLAIN = _request(
     "config.ruleset.explain", ("admin",), "config", c.ExplainQuery, c.ExplainReply, "when tables and mda have answered"
 )
@@ -113,7 +120,33 @@ SCHEDULER_PERMIT_RELEASE = _request(
     "scheduler.permit.release", ("mta", "mda"), "scheduler", c.ReleasePermits, c.Done, "after the store took it"
 )
 SCHEDULER_PERMIT_TAKE = _request(
-    "scheduler.permit.take", ("mta",), "scheduler", p.TakePermits, p.TakeReply, "after the store took or refused it"
+    "scheduler.permit.take",
+    ("mta",),
+    "scheduler",
+    permits.TakePermits,
+    permits.TakeReply,
+    "after the store took or refused it",
+)
+SCHEDULER_CALLER_ADMIT = _request(
+    "scheduler.caller.admit", ("smtp-in",), "scheduler", p.AdmitCallers, p.AdmitReply, "after the store took it"
+)
+SCHEDULER_FAILURE_NOTE = _request(
+    "scheduler.failure.note", ("smtp-in",), "scheduler", p.NoteFailures, p.FailuresReply, "after the store took it"
+)
+SCHEDULER_SUCCESS_NOTE = _request(
+    "scheduler.success.note", ("smtp-in",), "scheduler", p.NoteSuccess, c.Done, "after the store took it"
+)
+SCHEDULER_WELCOME_CHECK = _request(
+    "scheduler.welcome.check", ("smtp-in",), "scheduler", p.WelcomeQuery, p.WelcomeReply, "from the store"
+)
+SCHEDULER_BAN_LIST = _request(
+    "scheduler.ban.list", ("smtp-in", "admin"), "scheduler", p.BansQuery, p.BansReply, "from the store"
+)
+SCHEDULER_BAN_LIFT = _request(
+    "scheduler.ban.lift", ("admin",), "scheduler", p.LiftBan, p.LiftReply, "after the store took it"
+)
+SCHEDULER_BAN_CHANGED = Subject(
+    "scheduler.ban.changed", Kind.BROADCAST, ("scheduler",), ("smtp-in",), p.BansChanged, None, "never: a hint"
 )
 SCHEDULER_WORK_READY = Subject(
     "scheduler.work.ready", Kind.BROADCAST, ("queue", "scheduler"), ("scheduler",), e.WorkReady, None, "never: a hint"

@@ -179,6 +179,30 @@ class Store:
                 script.sha = ""
         raise StoreUnavailable(f"script {script.name} does not stay loaded")
 
+    async def run_all(self, script: Script, runs: Sequence[tuple[Sequence[str], Sequence[Value]]]) -> list[Any]:
+        """Runs `script` once per (keys, args) in one round trip; each run is atomic by itself. The results, in order.
+
+        Raises StoreUnavailable or StoreFull, after which any of them may have run.
+        """
+        started = time.perf_counter()
+        results: list[Any] = await self._guard(script.name, self._evaluate_all(script, runs))
+        _calls.labels(script.name).observe(time.perf_counter() - started)
+        return results
+
+    async def _evaluate_all(self, script: Script, runs: Sequence[tuple[Sequence[str], Sequence[Value]]]) -> list[Any]:
+        if not script.sha:
+            script.sha = await self._redis.script_load(script.source)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for keys, args in runs:
+                pipe.evalsha(script.sha, len(keys), *keys, *args)
+            results = await pipe.execute(raise_on_error=False)
+        for number, result in enumerate(results):
+            if isinstance(result, NoScriptError):  # Redis restarted or failed over; it has not run
+                results[number] = await self._evaluate(script, *runs[number], waitaof=False)
+            elif isinstance(result, Exception):
+                raise result
+        return results
+
     async def call(self, *command: Value) -> Any:
         """One plain command, for reads off the path of a message and for start-up checks."""
         return await self._guard(

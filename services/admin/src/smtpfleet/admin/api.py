@@ -7,7 +7,7 @@ is set; /healthz and /readyz never do. Errors are problem+json (RFC 9457). Built
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -27,7 +27,9 @@ from smtpfleet.admin.views import (
     Readiness,
     Recipient,
     Rollback,
+    ShownBans,
 )
+from smtpfleet.contracts.callers import NAME_LIMIT, BanKind
 from smtpfleet.contracts.ids import EVPID_LENGTH, MSGID_LENGTH
 from smtpfleet.mail.explain import query_fault
 from smtpfleet.runtime import metrics
@@ -74,6 +76,7 @@ def build_api(queries: Queries, access: Access, missing: Callable[[], list[str]]
     api.include_router(_metrics_routes(), dependencies=[guard])
     api.include_router(_queue_routes(queries), prefix="/v1", dependencies=[guard])
     api.include_router(_fleet_routes(queries), prefix="/v1", dependencies=[guard])
+    api.include_router(_ban_routes(queries), prefix="/v1", dependencies=[guard])
     api.include_router(_config_routes(queries), prefix="/v1", dependencies=[guard])
     api.include_router(_openapi_routes(api), prefix="/v1", dependencies=[guard])
     return api
@@ -156,6 +159,23 @@ def _fleet_routes(queries: Queries) -> APIRouter:
     async def show_fleet() -> Fleet:
         """Roles, replicas, and the versions they run."""
         return Fleet.of(await queries.fleet())
+
+    return routes
+
+
+def _ban_routes(queries: Queries) -> APIRouter:
+    routes = APIRouter(tags=["bans"])
+
+    @routes.get("/bans", responses=_problems(401, 403, 503))
+    async def show_bans() -> ShownBans:
+        """Peers and users that are turned away for a while, and why."""
+        return ShownBans.of(await queries.bans())
+
+    @routes.delete("/bans", status_code=204, responses=_problems(401, 403, 404, 422, 503))
+    async def lift_ban(kind: BanKind, name: Annotated[str, Query(max_length=NAME_LIMIT)]) -> None:
+        """End a ban, by kind and name as they are listed, and forget the failures that led to it."""
+        if not await queries.lift_ban(kind, name):
+            raise HTTPException(404, f"there is no ban of this kind on {name}")
 
     return routes
 

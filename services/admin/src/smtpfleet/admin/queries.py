@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from smtpfleet.contracts import subjects, wire
+from smtpfleet.contracts.callers import Ban, BanKind, BansQuery, BansReply, LiftBan, LiftReply
 from smtpfleet.contracts.commands import (
     EnvelopeQuery,
     EnvelopeView,
@@ -74,6 +75,16 @@ class Queries:
         """The envelope, or None where the queue has it not."""
         view: MessageView = await self._ask(subjects.QUEUE_ENVELOPE_SHOW, EnvelopeQuery(evpid))
         return next((envelope for envelope in view.envelopes if envelope.evpid == evpid), None)
+
+    async def bans(self) -> list[Ban]:
+        """All bans that hold, those that end last first."""
+        reply: BansReply = await self._ask(subjects.SCHEDULER_BAN_LIST, BansQuery())
+        return reply.bans
+
+    async def lift_ban(self, kind: BanKind, name: str) -> bool:
+        """Ends a ban; whether there was one."""
+        reply: LiftReply = await self._ask(subjects.SCHEDULER_BAN_LIFT, LiftBan(kind, name))
+        return reply.found
 
     async def explain(self, query: ExplainQuery) -> ExplainReply:
         """What becomes of a recipient under the configuration in force."""

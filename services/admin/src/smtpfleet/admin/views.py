@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from smtpfleet.contracts import commands as c
+from smtpfleet.contracts.callers import Ban, BanKind
 from smtpfleet.contracts.envelope import Envelope, EnvelopeFlag, agent_of, relay_of
 from smtpfleet.contracts.ids import msgid_of
 from smtpfleet.contracts.subjects import ROLES
@@ -124,7 +125,7 @@ class QueuedEnvelope(View):
     msgid: Msgid
     state: c.EnvelopeState
     due_at: datetime | None = Field(description="Next attempt, by the store's clock; null unless pending.")
-    reason: str = Field(description="Why it is in quarantine; empty otherwise.")
+    reason: str = Field(description="Why it is in quarantine, or which key it waits for; empty otherwise.")
     envelope: EnvelopeDetails | None = Field(description="null where it cannot be read.")
 
     @classmethod
@@ -196,6 +197,27 @@ class Fleet(View):
                 )
             )
         return cls(roles=[FleetRole(role=role, replicas=replicas) for role, replicas in by_role.items()])
+
+
+class ShownBan(View):
+    """A ban that holds."""
+
+    kind: BanKind = Field(
+        description="address, network: may not connect, after too many sessions closed for what the peer did. "
+        "auth-address, auth-user: may not authenticate, after too many wrong passwords."
+    )
+    name: str = Field(description="Address (IPv6: its /64), network or user.", examples=["192.0.2.1"])
+    ends_in_s: Count
+
+
+class ShownBans(View):
+    """All bans that hold, those that end last first."""
+
+    bans: list[ShownBan]
+
+    @classmethod
+    def of(cls, bans: list[Ban]) -> "ShownBans":
+        return cls(bans=[ShownBan(kind=ban.kind, name=ban.name, ends_in_s=ban.ends_in_ms // 1000) for ban in bans])
 
 
 def instant(at_ms: int) -> datetime:

@@ -5,6 +5,7 @@ good one in force (law 9). Everything it owes the fleet is in `_pending`, so a l
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from smtpfleet.config.language.host_discovery import discover_host
 from smtpfleet.config.language.macros import BadMacro, parse_definitions, split_definitions
 from smtpfleet.config.publisher import Publisher, digest_of
 from smtpfleet.config.settings import ConfigSettings
+from smtpfleet.config.srs import SrsServer
 from smtpfleet.config.tables.server import TableServer
 from smtpfleet.config.watcher import FileWatcher
 from smtpfleet.contracts.configuration import Configuration, Table
@@ -24,6 +26,8 @@ from smtpfleet.contracts.subjects import (
     CONFIG_AUTH_LOOKUP,
     CONFIG_CREDENTIALS_LOOKUP,
     CONFIG_RULESET_EXPLAIN,
+    CONFIG_SRS_RESTORE,
+    CONFIG_SRS_REWRITE,
     CONFIG_TABLE_LOOKUP,
     CONFIG_VERSION_LIST,
     CONFIG_VERSION_RESTORE,
@@ -64,6 +68,7 @@ class ConfigApp:
         self._publisher = Publisher(role.bus)
         self._watcher = FileWatcher()
         self._tables = TableServer(role.log, ConfigFiles(Path(settings.config_file), settings.config_root).resolve)
+        self._srs = SrsServer(time.time)
         self._last_good: Configuration | None = None
         self._withheld: Mapping[str, Table] = {}
         self._errors = ""
@@ -77,11 +82,12 @@ class ConfigApp:
     async def start(self) -> None:
         """Compiles and publishes once, then keeps watch. Ready is when a configuration is published, whoever did it."""
         bus, snapshot = self._role.bus, self._role.snapshot
-        explainer = Explainer(self._tables, bus)
+        explainer = Explainer(self._tables, self._srs, bus)
         handlers = ConfigHandlers(
             self._log,
             lambda: self._own_version,
             self._tables,
+            self._srs,
             explainer,
             snapshot,
             self._publisher,
@@ -91,6 +97,8 @@ class ConfigApp:
         await bus.serve(CONFIG_TABLE_LOOKUP, handlers.on_table_lookup)
         await bus.serve(CONFIG_AUTH_LOOKUP, handlers.on_auth_lookup)
         await bus.serve(CONFIG_CREDENTIALS_LOOKUP, handlers.on_credentials_lookup)
+        await bus.serve(CONFIG_SRS_REWRITE, handlers.on_srs_rewrite)
+        await bus.serve(CONFIG_SRS_RESTORE, handlers.on_srs_restore)
         await bus.serve(CONFIG_RULESET_EXPLAIN, handlers.on_ruleset_explain)
         await bus.serve(CONFIG_VERSION_LIST, handlers.on_version_list)
         await bus.serve(CONFIG_VERSION_RESTORE, handlers.on_version_restore)
@@ -149,6 +157,7 @@ class ConfigApp:
             self._last_good = compiled.configuration
             self._withheld = compiled.withheld
             self._tables.apply(compiled.configuration, compiled.withheld)
+            self._srs.apply(compiled.srs_keys, compiled.configuration.srs_ttl_s)
             if changed:
                 self._pending = compiled.configuration
 

@@ -56,6 +56,7 @@ class AccessPhase:
     entrance: Entrance
     exchange: Mechanism | None
     id: str
+    is_kicked: bool
     is_local: bool
     mail_bar: Status | None
     origin: Origin
@@ -160,6 +161,7 @@ class AccessPhase:
         self.replies = [each for each in self.replies if each is not r.S220_READY_FOR_TLS]
         self.replies.append(r.S554_PLAINTEXT_BEFORE_TLS)
         self._around.journal.note_failed_command(self.id, b"STARTTLS", r.S554_PLAINTEXT_BEFORE_TLS, "")
+        self.is_kicked = True
         self.close()
 
     # AUTH.
@@ -230,6 +232,7 @@ class AccessPhase:
         """A line of the exchange is longer than RFC 4954 §4 allows; where it ends nobody knows."""
         self.exchange = None
         self._answer_auth(r.S500_AUTH_LINE_TOO_LONG)
+        self.is_kicked = True
         self.close()
 
     def on_auth_answer(self, answer: AuthAnswer) -> None:

@@ -8,19 +8,23 @@ import asyncio
 import time
 
 from smtpfleet.contracts.configuration import Configuration
-from smtpfleet.contracts.subjects import EVENT_MESSAGE_ACCEPTED
+from smtpfleet.contracts.subjects import EVENT_MESSAGE_ACCEPTED, SCHEDULER_BAN_CHANGED
 from smtpfleet.runtime import metrics
 from smtpfleet.runtime.forwards import Forwards
 from smtpfleet.runtime.questions import Questions
 from smtpfleet.runtime.resolver import BadNameservers, Resolver
 from smtpfleet.runtime.role import Role
 from smtpfleet.runtime.settings import BadSettings
+from smtpfleet.runtime.srs_client import SrsClient
 from smtpfleet.runtime.table_client import TableClient
-from smtpfleet.smtp_in.callers import CallerLimits, Callers
+from smtpfleet.smtp_in.admissions import Admissions
+from smtpfleet.smtp_in.bans import Bans
+from smtpfleet.smtp_in.callers import Callers
 from smtpfleet.smtp_in.committer import Committer
 from smtpfleet.smtp_in.connections import Server
 from smtpfleet.smtp_in.credentials import Authenticator, BusCredentials
 from smtpfleet.smtp_in.failures import LocalFailures
+from smtpfleet.smtp_in.fleet_failures import FleetFailures
 from smtpfleet.smtp_in.gate import Gate
 from smtpfleet.smtp_in.inquiries import Inquiries
 from smtpfleet.smtp_in.journal import FactLog
@@ -50,9 +54,16 @@ class SmtpIn:
             role.log, lambda accepted: role.bus.publish(EVENT_MESSAGE_ACCEPTED, accepted), time.time
         )
         self._committer = Committer(role.bus, self._gate, role.spawn, self._journal.publish_accepted)
+        clock = asyncio.get_running_loop().time
+        self._bans = Bans(role.bus, clock)
+        self._local_failures = LocalFailures(clock)
+        failures = FleetFailures(role.bus, self._bans, self._local_failures, role.spawn)
+        self._callers = Callers(clock, self._bans.holds)
+        self._callers.on_failure = failures.note_session
+        self._admissions = Admissions(role.bus, self._callers, role.replica, clock)
         self._authenticator = Authenticator(
             BusCredentials(role.bus),
-            LocalFailures(asyncio.get_running_loop().time),
+            failures,
             role.spawn,
             role.log,
             threads=settings.auth_threads,
@@ -65,10 +76,11 @@ class SmtpIn:
             journal=self._journal,
             max_sessions=settings.max_sessions,
             content_memory_bytes=settings.content_memory_bytes,
-            callers=Callers(_caller_limits(settings), asyncio.get_running_loop().time),
+            callers=self._callers,
+            admissions=self._admissions,
             welcome=_welcome(role, settings),
             authenticator=self._authenticator,
-            inquiries=Inquiries(Questions(forwards, self._table_client), role.spawn),
+            inquiries=Inquiries(Questions(forwards, self._table_client, SrsClient(role.bus)), role.spawn),
         )
         self._tls = TlsContexts(role.log, settings.config_root)
         self.listeners = Listeners(
@@ -77,6 +89,7 @@ class SmtpIn:
             self._tls,
             settings.submission_socket,
             self._journal.note_turned_back,
+            self._callers,
         )
         self._following: asyncio.Task[None] | None = None
         self._has_changed = asyncio.Event()
@@ -91,11 +104,15 @@ class SmtpIn:
         role.snapshot.on_change(self._on_snapshot)
         self._following = role.spawn(self._follow_snapshots(), name="listeners")
         role.spawn(self.server.sweep(), name="sweep")
+        await role.bus.listen(SCHEDULER_BAN_CHANGED, self._bans.on_changed)
+        role.spawn(self._bans.follow(), name="bans")
+        role.spawn(self._admissions.run(), name="admissions")
         role.spawn(self._tls.watch(), name="certificates")
         await self._has_listened.wait()
 
     def _on_snapshot(self, configuration: Configuration) -> None:
         self._table_client.forget()
+        self._callers.limits = self._local_failures.limits = configuration.limits
         self._has_changed.set()
 
     async def _follow_snapshots(self) -> None:
@@ -104,11 +121,19 @@ class SmtpIn:
             self._has_changed.clear()
             await self.listeners.apply(self._role.snapshot.current, self._role.snapshot.tables)
             self._has_listened.set()
+            await self._await_change()
+
+    async def _await_change(self) -> None:
+        """Until there is another snapshot, or something that could not be opened is to be tried again."""
+        while not self._has_changed.is_set():
+            is_waiting = self.listeners.missing or self.listeners.is_standing_by
             try:
-                async with asyncio.timeout(LISTEN_AGAIN_S if self.listeners.missing else None):
+                async with asyncio.timeout(LISTEN_AGAIN_S if is_waiting else None):
                     await self._has_changed.wait()
             except TimeoutError:
-                continue
+                if self.listeners.missing:
+                    return
+                await self.listeners.take_turn()
 
     async def drain(self) -> None:
         """Accepts no more, dismisses who is idle, lets messages on their way end; what lasts too long is cut."""
@@ -123,16 +148,7 @@ class SmtpIn:
             self.server.abort()
         self._authenticator.close()
         await self._committer.settle()
-
-
-def _caller_limits(settings: SmtpInSettings) -> CallerLimits:
-    return CallerLimits(
-        connections=settings.address_connections,
-        connections_per_minute=settings.address_connections_per_minute,
-        rcpts_per_minute=settings.address_rcpts_per_minute,
-        failures=settings.address_failures,
-        network_factor=settings.network_factor,
-    )
+        await self._admissions.flush()
 
 
 def _welcome(role: Role, settings: SmtpInSettings) -> Welcome | None:

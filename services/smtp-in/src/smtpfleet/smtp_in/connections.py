@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from smtpfleet.contracts.status import Status
 from smtpfleet.mail.expand import Expansion
-from smtpfleet.smtp_in.callers import Callers
+from smtpfleet.smtp_in.admissions import Admissions
+from smtpfleet.smtp_in.callers import Caller, Callers
 from smtpfleet.smtp_in.committer import Committer
 from smtpfleet.smtp_in.credentials import Authenticator
 from smtpfleet.smtp_in.entrance import Surroundings
@@ -55,8 +57,10 @@ class Server:
         welcome: Welcome | None = None,
         inquiries: Inquiries | None = None,
         authenticator: Authenticator | None = None,
+        admissions: Admissions | None = None,
     ) -> None:
-        """inquiries: None asks neither config nor mda. callers: None counts nobody. welcome: None gives the banner at once, to peers that stay unknown."""
+        """inquiries: None asks neither config nor mda. callers: None counts nobody. admissions: None goes by the counts of this process.
+        welcome: None gives the banner at once, to peers that stay unknown."""
         self.committer = committer
         self.journal = journal
         self.memory = ContentMemory(content_memory_bytes)
@@ -67,6 +71,7 @@ class Server:
         self._inquiries = inquiries
         self.max_sessions = max_sessions
         self.callers = callers
+        self._admissions = admissions
         self.welcome = welcome
         self.authenticator = authenticator
         self.handshakes: set[asyncio.Task[None]] = set()
@@ -79,6 +84,10 @@ class Server:
         self.connections.discard(connection)
         if not self.connections:
             self._emptied.set()
+
+    def admit(self, caller: Caller, resume: Callable[[Status | None], None]) -> bool:
+        """Asks the fleet whether this connection may go on; `resume` hears None or the refusal, later. False: nothing is asked."""
+        return self._admissions is not None and self._admissions.ask(caller, resume)
 
     def inquire(self, unresolved: Unresolved, resume: Callable[[Expansion], None]) -> None:
         """Has an expansion finished; `resume` hears how it ended, later."""

@@ -133,7 +133,7 @@ class Authenticator:
 
     async def _decide(self, request: AuthRequest, resume: Resume) -> None:
         question = request.question
-        if self._failures.is_user_banned(question.user, request.peer):
+        if await self._failures.is_user_banned(question.user, request.peer):
             answer: AuthAnswer = AuthVerdict.BANNED
         elif isinstance(question, ProofResult):
             answer = await self._conclude(question.user, request.peer, is_right=question.is_proved)
@@ -201,5 +201,5 @@ class Authenticator:
         if is_right:
             self._failures.note_success(user, peer)
             return AuthVerdict.OK
-        await asyncio.sleep(self._failures.note_failure(user, peer))
+        await asyncio.sleep(await self._failures.note_failure(user, peer))
         return AuthVerdict.FAILED

@@ -33,6 +33,12 @@ PROGRESS_BYTES = 1024
 BUFFER_LIMIT_BYTES = 64 * 1024
 """What a peer may pipeline while it waits for queue; beyond it we stop reading. Chosen: hundreds of commands."""
 
+SILENCE_S = 0.001
+"""How long a peer that is not local must keep silent, where `limit session greet-pause` asks for no more: a turn of the loop, so that
+what has arrived with the connection is seen. Chosen."""
+TURNED_AWAY = "turned-away"
+"""Why a connection ends that never began a session: counted, not logged, as a flood of them must not become one of the log."""
+
 _BOUNDED_STATES = frozenset({State.AWAITING_QUEUE_APPEND, State.AWAITING_QUEUE_COMMIT, State.AWAITING_RCPT_VERDICT})
 
 
@@ -51,6 +57,8 @@ class Connection(AccessShell, SMTP):
         self.transport = None
         self._buffer = b""
         self._reason = ""
+        self._hostname = UNKNOWN_HOST
+        self._awaited_count = 0
         self._quiet_ticks = 0
         self._progress_bytes = 0
         self._is_reading_paused = False
@@ -78,10 +86,10 @@ class Connection(AccessShell, SMTP):
         if arrived is None:
             peername = transport.get_extra_info("peername")
             peer = peername[0] if peername else ""
+            is_local = entrance.is_local(peer)
+            caller = server.callers.admit(peer) if server.callers is not None and not is_local else None
         else:
-            peer = arrived.peer
-        is_local = entrance.is_local(peer)
-        caller = server.callers.admit(peer) if server.callers is not None and not is_local else None
+            peer, is_local, caller = arrived.peer, arrived.is_local, arrived.caller
         if isinstance(caller, Status):
             self._turn_away(caller)
             return
@@ -96,27 +104,55 @@ class Connection(AccessShell, SMTP):
     def _turn_away(self, status: Status) -> None:
         assert self.transport is not None
         self.transport.write(encode_reply(status))
-        self._reason = "turned-away"
+        self._reason = TURNED_AWAY
         self.transport.close()
+        if self._arrived is not None and self._arrived.caller is not None:
+            self._arrived.caller.leave()
 
     def _welcome(self) -> None:
-        """The banner, at once or when the peer's name is known."""
+        """The banner, at once or when the peer's name and its permit are known and it has kept silent."""
         server, session = self._server, self.session
         if self._arrived is not None and self._note_arrival(self._arrived):
             self._send_replies()
             return
-        if server.welcome is not None and server.welcome.look_up(session.peer, self._on_hostname):
-            session.await_ptr()
+        if session.caller is not None:
+            self._awaited_count += server.admit(session.caller, self._on_permit)
+            self._awaited_count += 1
+            pause_s = session.entrance.configuration.limits.greet_pause_s or SILENCE_S
+            asyncio.get_running_loop().call_later(pause_s, self._on_silence)
+        if server.welcome is not None:
+            self._awaited_count += server.welcome.look_up(session.peer, self._on_hostname)
+        if self._awaited_count:
+            session.await_welcome()
             return
         server.journal.note_connected(session.id, session.peer, UNKNOWN_HOST)
         self._send_replies()
 
+    def _on_silence(self) -> None:
+        """The peer has had time to say something too early; whether it has is in the buffer."""
+        self._greet()
+
     def _on_hostname(self, hostname: str) -> None:
-        session = self.session
-        self._server.journal.note_connected(session.id, session.peer, hostname)
-        if session.state is not State.AWAITING_PTR:
-            return  # the connection was lost meanwhile
-        session.on_hostname(hostname, has_talked=bool(self._buffer))
+        self._hostname = hostname
+        self._greet()
+
+    def _on_permit(self, refusal: Status | None) -> None:
+        if refusal is not None and self.session.state is State.AWAITING_WELCOME:
+            self._reason = TURNED_AWAY
+            self.session.turn_away(refusal)
+            self._proceed()
+        self._greet()
+
+    def _greet(self) -> None:
+        """One of the things a banner waits for has come."""
+        self._awaited_count -= 1
+        session, transport = self.session, self.transport
+        if self._awaited_count or session.state is not State.AWAITING_WELCOME:
+            return  # another is still missing; or the connection was lost, or has been turned away, meanwhile
+        if transport is None or transport.is_closing():
+            return
+        self._server.journal.note_connected(session.id, session.peer, self._hostname)
+        session.welcome(self._hostname, has_talked=bool(self._buffer))
         self._proceed()
 
     def data_received(self, data: bytes) -> None:
@@ -145,6 +181,8 @@ class Connection(AccessShell, SMTP):
         self._buffer = b""
         if self not in self._server.connections:
             return  # turned away
+        if self.session.state is State.AWAITING_WELCOME:
+            self._server.journal.note_connected(self.session.id, self.session.peer, self._hostname)
         if self.session.state is not State.CLOSING and self.session.state is not State.AWAITING_QUEUE_COMMIT:
             self.session.close()
             self._pass_request()
@@ -153,7 +191,8 @@ class Connection(AccessShell, SMTP):
             if self.session.is_kicked:
                 self.session.caller.note_failure()
         self._server.leave(self)
-        self._server.journal.note_disconnected(self.session.id, self._reason or ("io-error" if error else "eof"))
+        if self._reason != TURNED_AWAY:
+            self._server.journal.note_disconnected(self.session.id, self._reason or ("io-error" if error else "eof"))
 
     def pause_writing(self) -> None:
         """The peer does not read its replies: we read no more commands until it does."""
@@ -326,6 +365,7 @@ class Connection(AccessShell, SMTP):
         timeout_s = self.session.entrance.configuration.limits.session_timeout_s
         if timeout_s and self._quiet_ticks > timeout_s // SWEEP_EVERY_S:
             self._reason = "timeout"
+            self.session.is_kicked = True
             self.abort()  # without a reply, as OpenSMTPD; nor would a peer that reads nothing let us close in order
 
     def dismiss(self) -> None:

@@ -5,7 +5,7 @@ from queue (`on_append_verdict`, `on_commit_verdict`), a line it could not read 
 request into `request`, and change `state`; the shell sends the replies, passes the request on, and looks at the state to know what the
 next bytes are. In a state called AWAITING_… it hands in nothing but the answer; what the peer pipelines meanwhile stays in its buffer.
 
-    AWAITING_PTR --name, or none-->    INIT          (the banner; CLOSING for a peer that could not wait)
+    AWAITING_WELCOME --name, permit--> INIT          (the banner; CLOSING for a peer that could not wait, or gets no permit)
     INIT         --EHLO, HELO-->       SETUP
     SETUP        --MAIL-->             TRANSACTION   (msgid and token are drawn here)
     TRANSACTION  --RCPT-->             TRANSACTION   (expanded under the snapshot the session began with), or, where another role is
@@ -106,15 +106,20 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
 
     # The banner.
 
-    def await_ptr(self) -> None:
-        """The banner waits for the peer's name."""
+    def await_welcome(self) -> None:
+        """The banner waits for the peer's name, or its permit."""
         self.replies.clear()
-        self._enter(State.AWAITING_PTR)
+        self._enter(State.AWAITING_WELCOME)
 
-    def on_hostname(self, hostname: str, *, has_talked: bool) -> None:
-        """The peer's confirmed name, or `<unknown>`. has_talked: bytes came before the banner, which only a program that heeds no
-        reply sends (RFC 5321 §4.3.1 has the client wait)."""
-        assert self.state is State.AWAITING_PTR
+    def turn_away(self, status: Status) -> None:
+        """There is no permit."""
+        self.replies.append(status)
+        self.close()
+
+    def welcome(self, hostname: str, *, has_talked: bool) -> None:
+        """hostname: the peer's confirmed name, or `<unknown>`. has_talked: bytes came before the banner, which only a program that heeds
+        no reply sends (RFC 5321 §4.3.1 has the client wait)."""
+        assert self.state is State.AWAITING_WELCOME
         self.origin = structs.replace(self.origin, hostname=hostname)
         self._enter(State.INIT)
         if has_talked:
@@ -143,6 +148,7 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
         """A line that is no command."""
         self.replies.append(status)
         if status is r.S500_LINE_TOO_LONG:
+            self.is_kicked = True
             self.close()
         self._note_failed(Command.UNKNOWN, line, status)
 
@@ -193,6 +199,7 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
     def _greet_again(self, reply: r.Reply) -> r.Reply:
         if (last := self._patience.note_idle()) is None:
             return reply
+        self.is_kicked = True
         self.close()
         return last
 
@@ -273,6 +280,7 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
     def _bdat(self, arg: bytes) -> r.Reply | None:
         parsed = parse_bdat(arg)
         if isinstance(parsed, Status):
+            self.is_kicked = True
             self.close()  # nobody knows how many octets follow, and they must not be taken for commands
             return parsed
         size_bytes, is_last = parsed
@@ -281,6 +289,7 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
             self._skip(size_bytes)
             return r.S503_NOT_NOW if tx is None else r.S503_NO_RCPT
         if size_bytes < SMALL_CHUNK_BYTES and not is_last and (last := self._patience.note_idle()) is not None:
+            self.is_kicked = True
             self.close()
             return last
         self.begin_chunk(tx, size_bytes, is_last=is_last)

@@ -25,23 +25,6 @@ class SmtpInSettings(RoleSettings, frozen=True, kw_only=True):
     nameservers: Annotated[
         str, Meta(description="DNS servers as ADDRESS or ADDRESS:PORT, separated by commas; empty: the system's.")
     ] = ""
-    address_connections: Annotated[
-        int,
-        Meta(description="Connections at once from one address (IPv6: /64) that is not local; 0: any number.", ge=0),
-    ] = 1000
-    address_connections_per_minute: Annotated[
-        int, Meta(description="Connections a minute from one address; 0: any number.", ge=0)
-    ] = 0
-    address_rcpts_per_minute: Annotated[
-        int, Meta(description="Recipients a minute of accepted messages from one address; 0: any number.", ge=0)
-    ] = 0
-    address_failures: Annotated[
-        int,
-        Meta(
-            description="Sessions from one address closed for what it did, in ten minutes, before it is turned away; 0: any.",
-            ge=0,
-        ),
-    ] = 100
     config_root: Annotated[
         str,
         Meta(description="Folder that stands for / in the paths of certificates and keys; empty: the real /."),
@@ -50,6 +33,3 @@ class SmtpInSettings(RoleSettings, frozen=True, kw_only=True):
         str, Meta(description="Path of the socket of `listen on socket`; empty: there is none.")
     ] = ""
     auth_threads: Annotated[int, Meta(description="Threads that verify passwords.", ge=1, le=64)] = 2
-    network_factor: Annotated[
-        int, Meta(description="How many times as much a network (/24, IPv6: /48) may as one of its addresses.", ge=1)
-    ] = 4

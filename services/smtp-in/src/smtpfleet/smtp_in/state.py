@@ -19,7 +19,8 @@ class State(Enum):
     """Between two BDATs of one message."""
     SKIP = auto()
     """The octets of a BDAT that was refused."""
-    AWAITING_PTR = auto()
+    AWAITING_WELCOME = auto()
+    """The peer's name, and its permit, before the banner."""
     AUTHENTICATING = auto()
     """The next line is one of an AUTH exchange."""
     AWAITING_TLS_HANDSHAKE = auto()

@@ -1,6 +1,6 @@
 """What happens between a connection and its banner: the peer's name is looked up and confirmed, and it must keep silent.
 
-Owns the question, its deadline and the memory of answers beyond the resolver's; the session waits in AWAITING_PTR meanwhile. A name
+Owns the question, its deadline and the memory of answers beyond the resolver's; the session waits in AWAITING_WELCOME meanwhile. A name
 counts only when it leads back to the address (FCrDNS), so a DNS zone cannot claim to be someone else. Called by server; switched off by a
 setting. OpenSMTPD: smtp.c smtp_lookup_servername, which asks for PTR alone; 7.8's fcrdns phase.
 """

@@ -27,12 +27,14 @@ class Compilation:
     """configuration: without version, None where there are errors. stamps: every file read or looked for, as it was then.
 
     withheld: by name, the tables of which the configuration has no entries because they are passwords. They never cross the bus whole.
+    srs_keys: that which signs first, then the other one that is believed; they never cross the bus at all.
     """
 
     configuration: Configuration | None
     diagnostics: tuple[Diagnostic, ...]
     stamps: dict[Path, Stamp | None]
     withheld: dict[str, Table] = field(default_factory=dict, repr=False)
+    srs_keys: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def error_count(self) -> int:
@@ -55,18 +57,19 @@ def compile_file(main: Path, host: Host, *, root: str = "", macros: Mapping[str,
     diagnostics = Diagnostics()
     configuration: Configuration | None = None
     withheld: dict[str, Table] = {}
+    srs_keys: tuple[str, ...] = ()
     got = files.read(main)
     if isinstance(got, Unreadable):
         diagnostics.error(_nowhere(main), f"cannot read the configuration: {got.reason}")
     else:
         tree = parse(got, files, Macros(macros or {}), diagnostics)
         if compiled := compile_tree(tree, host, files, diagnostics):
-            configuration, withheld = compiled.configuration, compiled.withheld
+            configuration, withheld, srs_keys = compiled.configuration, compiled.withheld, compiled.srs_keys
         if configuration is not None and (size_bytes := len(wire.encode(configuration))) > SNAPSHOT_LIMIT_BYTES:
             message = f"the compiled configuration has {size_bytes} bytes, the bus carries {SNAPSHOT_LIMIT_BYTES}"
             diagnostics.error(tree.main, message, "its tables are too large")
             configuration = None
-    return Compilation(configuration, diagnostics.in_order(), dict(files.stamps), withheld)
+    return Compilation(configuration, diagnostics.in_order(), dict(files.stamps), withheld, srs_keys)
 
 
 def _nowhere(main: Path) -> Span:

@@ -55,6 +55,18 @@ _LIMITS = {
         "max-idle-commands": "max_idle_commands",
         "max-rejected-rcpts": "max_rejected_rcpts",
         "timeout": "session_timeout_s",
+        "max-conn-per-address": "max_conn_per_address",
+        "max-conn-per-network": "max_conn_per_network",
+        "max-conn-rate-per-address": "max_conn_rate_per_address",
+        "max-conn-rate-per-network": "max_conn_rate_per_network",
+        "max-rcpt-rate-per-address": "max_rcpt_rate_per_address",
+        "max-rcpt-rate-per-network": "max_rcpt_rate_per_network",
+        "max-failures-per-address": "max_failures_per_address",
+        "max-failures-per-network": "max_failures_per_network",
+        "max-auth-failures-per-address": "max_auth_failures_per_address",
+        "max-auth-failures-per-user": "max_auth_failures_per_user",
+        "ban-time": "ban_s",
+        "greet-pause": "greet_pause_s",
     },
 }
 """Fields of contracts.Limits by agent and key."""
