@@ -171,6 +171,17 @@ async def test_another_address_of_ours_when_one_is_at_its_limit() -> None:
     assert peer.connection_count == 1
 
 
+async def test_an_address_of_ours_that_cannot_reach_the_host_fails_nothing_while_another_has_to_wait() -> None:
+    sources = Table("sources", "list", "static", "", {"127.0.0.5": "", "::1": ""})
+    configuration = replace(CONFIGURATION, tables={"sources": sources})
+    async with scripted_peer() as peer, fleet(mx_port=peer.port, configuration=configuration) as sender:
+        sender.work.refusals["source:127.0.0.5"] = refused("source:127.0.0.5")
+        sender.work.add(message(1, remote(source="sources")))
+        await sender.until(lambda: len(sender.work.released) == 1 and not sender.work.permits)
+        assert sender.work.waits_ms == [WAIT]
+    assert (peer.connection_count, sender.work.outcomes) == (0, {})
+
+
 async def test_nobody_to_ask_means_to_ask_again() -> None:
     async with scripted_peer() as peer, fleet(mx_port=peer.port) as sender:
         sender.work.refusals["host:127.0.0.1"] = None

@@ -78,13 +78,16 @@ class Opener:
         while len(tried) < SOURCES_MAX:
             parameters = await self._demands.of(dispatcher, self._snapshot.current)
             if isinstance(parameters, Status):
-                return parameters
+                return limited or parameters
             if parameters.source in tried:
                 break
             tried.add(parameters.source)
             opened = await self._walk_hosts(dispatcher, parameters, ended, may_go_on)
-            if not isinstance(opened, Limited):
+            if isinstance(opened, Opened):
                 return opened
+            if isinstance(opened, Status):
+                # What an address of ours cannot do is no failure while another only has to wait.
+                return limited or opened
             limited = _sooner(limited, opened)
             if not (dispatcher.source and opened.is_of_source):
                 break
