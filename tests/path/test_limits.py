@@ -8,7 +8,7 @@ import pytest
 
 from smtpfleet.contracts import keys
 from smtpfleet.local.replica import Replica
-from tests.path.ground import Ground, mail, until
+from tests.path.ground import DEADLINE_S, Ground, mail, until
 from tests.support.peer import Peer, Script
 
 pytestmark = [pytest.mark.path, pytest.mark.connected]
@@ -157,6 +157,12 @@ def test_a_dead_worker_blocks_a_host_no_longer_than_its_lease(ground: Ground) ->
 
 
 def test_a_session_longer_than_a_lease_keeps_its_permits(ground: Ground) -> None:
+    # Workers that never had a lease do not know yet how long one is.
+    for index in range(WORKERS):
+        worker = ground.fleet.replica("mta", index)
+        worker.term()
+        assert worker.wait(DEADLINE_S) == 0
+        worker.start()
     peer = ground.world.exchanger("long.test", Script(slow_s=0.3))
     started_at = time.monotonic()
     for msgid in send(ground, "long.test", 10):

@@ -7,6 +7,7 @@ start nothing more (`is_lost`), but it still reports what it has done: the fence
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 
@@ -132,6 +133,7 @@ class WorkClient:
         self._connections: set[str] = set()
         self._crowded: set[str] = set()
         self._lease_s = 15.0
+        self._was_told_lease_s = asyncio.Event()
         role.spawn(self._heartbeat(), name="heartbeat")
 
     @property
@@ -152,7 +154,10 @@ class WorkClient:
             return None
         lease = Lease(self, work)
         self._leases[(work.shard, work.lease)] = lease
-        self._lease_s = work.lease_ms / 1000
+        if self._lease_s != work.lease_ms / 1000:
+            # The heartbeat may be in a pause that is too long for this lease.
+            self._lease_s = work.lease_ms / 1000
+            self._was_told_lease_s.set()
         return lease
 
     def leave(self) -> None:
@@ -262,7 +267,10 @@ class WorkClient:
 
     async def _heartbeat(self) -> None:
         while True:
-            await asyncio.sleep(self._lease_s / HEARTBEATS_PER_LEASE)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._lease_s / HEARTBEATS_PER_LEASE):
+                    await self._was_told_lease_s.wait()
+            self._was_told_lease_s.clear()
             if not self._leases and not self._permits and not self._connections:
                 continue
             request = c.RenewLeases(
