@@ -47,6 +47,7 @@ POINTS = (
         why="the repeated request finds message and token, and answers ok",
     ),
     KillPoint("scheduler.claim.taken", "scheduler", why="the lease nobody heard of runs out"),
+    KillPoint("scheduler.permits.taken", "scheduler", RELAY_RCPT, why="no connection was made; the worker asks again"),
     KillPoint("work.loaded", "mda"),
     KillPoint("work.loaded", "mta", RELAY_RCPT),
     KillPoint("mda.delivery.created", "mda", why="a partial file in tmp/ is no delivery"),

@@ -98,26 +98,27 @@ class Ground:
         *,
         replicas: dict[str, int] | None = None,
         config: str = CONFIG,
-        queue_settings: dict[str, object] | None = None,
+        settings: dict[str, dict[str, object]] | None = None,
     ) -> None:
+        """settings: of roles, besides ours."""
         self.world = World()
-        self._queue_settings = queue_settings or {}
         self.config = config.replace("@PEER_PORT@", str(self.world.port))
         self._root = root
         self._replicas = replicas or {}
+        self._settings = settings or {}
 
     def __enter__(self) -> Self:
         self.world.__enter__()
         try:
             # route_penalty_s: peers that are to fail and then to work are not avoided for a minute (unit tests have that).
-            settings = {
+            settings: dict[str, dict[str, object]] = {
                 "mta": {
                     "nameservers": self.world.nameserver, "mx_port": self.world.port, "dns_timeout_s": 3, "route_penalty_s": 0
                 },
                 "config": {"config_poll_s": 0.2, "server_name": "mx.example.test"},
                 "mda": {"forward_programs": True},
-                "queue": self._queue_settings,
             }  # fmt: skip
+            settings = settings | self._settings
             self.fleet = Fleet(self._root, replicas=self._replicas, settings=settings, config_text=self.config)
             self.fleet.__enter__()
         except BaseException:

@@ -59,7 +59,7 @@ def test_mail_arrives_byte_for_byte_and_redis_never_had_it_in_the_clear(tmp_path
         b"alice@example",
     )
     with Ground(
-        tmp_path, replicas={"queue": 2}, config=ENCRYPTED, queue_settings={"queue_key_file": key_file}
+        tmp_path, replicas={"queue": 2}, config=ENCRYPTED, settings={"queue": {"queue_key_file": key_file}}
     ) as ground:
         script = Script()
         peer = ground.world.exchanger("sealed.test", script)
@@ -90,7 +90,7 @@ def test_mail_arrives_byte_for_byte_and_redis_never_had_it_in_the_clear(tmp_path
 def test_a_queue_without_the_key_refuses_new_mail_and_keeps_the_old_until_it_is_back(tmp_path: Path) -> None:
     key_file = tmp_path / "queue-key"
     key_file.write_text(KEY + "\n")
-    with Ground(tmp_path, config=ENCRYPTED, queue_settings={"queue_key_file": key_file}) as ground:
+    with Ground(tmp_path, config=ENCRYPTED, settings={"queue": {"queue_key_file": key_file}}) as ground:
         script = Script(rcpts={"carol@waiting.test": "451 4.2.0 Not now"})
         peer = ground.world.exchanger("waiting.test", script)
         msgid = ground.send("alice@example.test", ["carol@waiting.test"], mail("kept"))

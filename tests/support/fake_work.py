@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from smtpfleet.contracts.commands import LoadedMessage, WorkItem
 from smtpfleet.contracts.envelope import relay_of
 from smtpfleet.contracts.outcome import Outcome
+from smtpfleet.contracts.permits import ConnectionEnd, TakePermits, TakeReply
 from smtpfleet.runtime.bus import BusUnavailable
 
 
@@ -43,11 +44,12 @@ class FakeLease:
             self._work.outcomes[outcome.evpid] = outcome
         self._work.changed.set()
 
-    async def release(self, evpids: Iterable[str] = ()) -> None:
+    async def release(self, evpids: Iterable[str] = (), *, wait_ms: int = 0) -> None:
         given = list(evpids) or list(self._open)
         assert set(given) <= self._open
         self.released += given
         self._work.released += given
+        self._work.waits_ms.append(wait_ms)
         self._open.difference_update(given)
         self._work.changed.set()
 
@@ -62,9 +64,16 @@ class FakeWork:
         self.pending: dict[str, deque[LoadedMessage]] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.released: list[str] = []
+        self.waits_ms: list[int] = []
         self.leases: list[FakeLease] = []
         self.report_sizes: list[int] = []
         self.permits: set[tuple[str, str]] = set()
+        self.connections: set[str] = set()
+        self.taken: list[TakePermits] = []
+        self.ended: list[ConnectionEnd] = []
+        self.refusals: dict[str, TakeReply | None] = {}
+        """Answer to a request with a wish of this name; None: nobody answers."""
+        self.crowded: set[str] = set()
         self.contents: dict[str, list[bytes]] = {}
         self.unreadable: set[str] = set()
         self.changed = asyncio.Event()
@@ -131,6 +140,26 @@ class FakeWork:
 
     def hold_permit(self, relay: str, holder: str) -> None:
         assert (relay, holder) in self.permits
+
+    async def take_connection(self, request: TakePermits) -> TakeReply | None:
+        self.taken.append(request)
+        self.changed.set()
+        for wish in request.wishes:
+            if wish.name in self.refusals:
+                reply = self.refusals[wish.name]
+                if reply is None:
+                    await asyncio.sleep(0.01)
+                return reply
+        self.connections.add(request.holder)
+        return TakeReply(0)
+
+    def is_crowded(self, holder: str) -> bool:
+        return holder in self.crowded
+
+    async def end_connection(self, end: ConnectionEnd) -> None:
+        self.connections.discard(end.holder)
+        self.ended.append(end)
+        self.changed.set()
 
     async def release_permits(self, permits: Sequence[tuple[str, str]]) -> None:
         self.permits.difference_update(permits)

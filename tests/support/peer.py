@@ -8,6 +8,7 @@ message, eom: after the dot without an answer), slowness and greylisting. It not
 import asyncio
 import contextlib
 import ssl
+import time
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -91,6 +92,10 @@ class Peer:
         self.port = 0
         self.connection_count = 0
         self.quit_count = 0
+        self.most_open_count = 0
+        """Most connections there were at once."""
+        self.connected_at: list[float] = []
+        """When each connection came, monotonic."""
         self.messages: list[Received] = []
         self.commands: list[str] = []
         self.early_commands: list[str] = []
@@ -100,6 +105,8 @@ class Peer:
     async def on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connection_count += 1
         self.open_writers.add(writer)
+        self.most_open_count = max(self.most_open_count, len(self.open_writers))
+        self.connected_at.append(time.monotonic())
         conversation = _Conversation(self, reader, writer, self.connection_count)
         with contextlib.suppress(
             Dropped, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, ssl.SSLError

@@ -6,7 +6,7 @@ from smtpfleet.contracts import callers as p
 from smtpfleet.contracts import commands as c
 from smtpfleet.contracts import configuration as cfg
 from smtpfleet.contracts import events as e
-from smtpfleet.contracts import srs
+from smtpfleet.contracts import permits, srs
 from smtpfleet.contracts.envelope import Envelope, LocalDispatcher, RemoteDispatcher
 from smtpfleet.contracts.outcome import Outcome, OutcomeKind
 from smtpfleet.contracts.status import Status
@@ -84,9 +84,20 @@ SAMPLES: dict[str, Struct] = {
     "MessageView": c.MessageView(True, MSGID, 4096, 1_700_000_000_123, [VIEW]),
     "WorkQuery": c.WorkQuery("mta", "mta-1", "example.org,tls=none", 10, 5000, "mta-1:7"),
     "Work": c.Work(1, 42, 10000, [c.WorkItem("example.org,tls=none", [EVPID], ["queue-1"])]),
-    "RenewLeases": c.RenewLeases("mta", "mta-1", [c.LeaseRef(1, 42)], [("example.org,tls=none", "mta-1:7")]),
-    "RenewReply": c.RenewReply([c.LeaseRef(1, 42)]),
-    "ReleaseLease": c.ReleaseLease(1, 42, [EVPID]),
+    "RenewLeases": c.RenewLeases(
+        "mta", "mta-1", [c.LeaseRef(1, 42)], [("example.org,tls=none", "mta-1:7")], ["mta-1:7.1"]
+    ),
+    "RenewReply": c.RenewReply([c.LeaseRef(1, 42)], ["mta-1:7.1"]),
+    "ReleaseLease": c.ReleaseLease(1, 42, [EVPID], 5000),
+    "ReleasePermits": c.ReleasePermits(
+        "mta",
+        [("example.org,tls=none", "mta-1:7")],
+        [permits.ConnectionEnd("mta-1:7.1", "example.org,tls=none", "route:any|192.0.2.1", 3000)],
+    ),
+    "TakePermits": permits.TakePermits(
+        "mta-1:7.1", "example.org,tls=none", [permits.PermitWish("route:any|192.0.2.1", 5, 5000, 3000)]
+    ),
+    "TakeReply": permits.TakeReply(5000, "route:any|192.0.2.1", True),
     "CallerCount": p.CallerCount("192.0.2.9", "192.0.2.0/24", 3, 40, 2, 17),
     "AdmitCallers": p.AdmitCallers("smtp-in-1", [p.CallerCount("192.0.2.9", "192.0.2.0/24", 3, 40, 2, 17)]),
     "CallerVerdict": p.CallerVerdict(1, "connections", 1000, 2500),
@@ -105,7 +116,6 @@ SAMPLES: dict[str, Struct] = {
     "BansChanged": p.BansChanged(
         [p.Ban(p.BanKind.ADDRESS, "2001:db8::/64", 900_000)], [p.Failure(p.BanKind.AUTH_USER, "bob")]
     ),
-    "ReleasePermits": c.ReleasePermits("mta", [("example.org,tls=none", "mta-1:7")]),
     "Done": c.Done(),
     "TableQuery": c.TableQuery("creds", c.TableService.CREDENTIALS, "lookup", ["bob"]),
     "TableReply": c.TableReply("", ["bob:$2b$08$x", None], 30.0),

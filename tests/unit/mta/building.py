@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from smtpfleet.contracts.commands import LoadedMessage
-from smtpfleet.contracts.configuration import DEFAULT_LIMITS, Configuration
+from smtpfleet.contracts.configuration import DEFAULT_LIMITS, DEFAULT_RELAY_LIMITS, Configuration
 from smtpfleet.contracts.envelope import Envelope, RemoteDispatcher
 from smtpfleet.contracts.ids import evpid_of
 from smtpfleet.contracts.outcome import Outcome
@@ -90,10 +90,11 @@ class FixedSnapshot:
         self.current = configuration
         self.has_snapshot = True
 
-    def limit(self, **limits: int) -> None:
-        """Changes limits from now on."""
-        changed = msgspec.structs.replace(self.current.limits, **limits)
-        self.current = msgspec.structs.replace(self.current, limits=changed)
+    def limit(self, domain: str = "", **limits: int | str) -> None:
+        """Changes `limit mta` from now on, for all relays or those to one domain."""
+        known = self.current.relay_limits
+        changed = msgspec.structs.replace(known.get(domain) or known.get("", DEFAULT_RELAY_LIMITS), **limits)
+        self.current = msgspec.structs.replace(self.current, relay_limits=known | {domain: changed})
 
 
 @dataclass
@@ -172,3 +173,4 @@ async def fleet(
         await worker.drain()
         await running
     assert not work.permits, f"permits left: {work.permits}"
+    assert not work.connections, f"permits of connections left: {work.connections}"

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from smtpfleet.contracts.commands import ReportOutcomes, Work, WorkQuery
+from smtpfleet.contracts.envelope import domain_of_relay
 from smtpfleet.contracts.outcome import Outcome, OutcomeKind
 from smtpfleet.contracts.status import Status
 from smtpfleet.scheduler.assigner import Assigner
@@ -26,7 +27,7 @@ async def parts(redis_url: str) -> AsyncIterator[Parts]:
 @contextlib.asynccontextmanager
 async def running(parts: Parts, agent: str, *, limit: int = 100) -> AsyncIterator[Assigner]:
     assigner = Assigner(agent, parts.claims)
-    assigner.max_sessions_per_relay = limit
+    assigner.session_limit = lambda relay: limit
     task = asyncio.create_task(assigner.run())
     yield assigner
     assigner.close()
@@ -115,6 +116,50 @@ async def test_the_permits_of_a_dead_worker_run_out(parts: Parts) -> None:
         await asyncio.sleep(0.5)
         await parts.claims.postpone("mta", relay, 0)
         assert count(await assigner.next_work(query("mta", permit="w:1"))) > 0
+
+
+async def test_a_relay_that_is_left_alone_gets_no_new_session_but_goes_on_with_those_it_has(parts: Parts) -> None:
+    for _ in range(20):
+        await parts.committer.commit([new_message(remote())])
+    async with running(parts, "mta") as assigner:
+        work = await assigner.next_work(query("mta", batch=2, permit="w:1"))
+        relay = work.items[0].relay
+        await parts.claims.leave_alone("mta", relay, 700)
+        assert (await assigner.next_work(query("mta", permit="w:2", wait_ms=300))).lease == 0
+        assert count(await assigner.next_work(query("mta", relay=relay, batch=2, permit="w:1"))) == 2
+        started = asyncio.get_running_loop().time()
+        assert count(await assigner.next_work(query("mta", batch=2, permit="w:2"))) == 2
+        assert 0.2 < asyncio.get_running_loop().time() - started < 1.5
+        await parts.claims.leave_alone("mta", relay, 60_000)
+        waiting = asyncio.create_task(assigner.next_work(query("mta", batch=2, permit="w:3")))
+        await asyncio.sleep(0.1)
+        await parts.claims.end_wait("mta", relay)
+        assigner.wake(relay)
+        async with asyncio.timeout(1):
+            assert count(await waiting) == 2
+
+
+async def test_a_wait_that_is_over_before_it_begins_does_not_begin(parts: Parts) -> None:
+    relay = "example.org,tls=none"
+    await parts.claims.end_wait("mta", relay)
+    await parts.claims.leave_alone("mta", relay, 5000)
+    assert await parts.claims.take_permit("mta", relay, "w:1", 1) is None
+    await parts.claims.leave_alone("mta", relay, 5000)  # this one does
+    wait_ms = await parts.claims.take_permit("mta", relay, "w:2", 2)
+    assert wait_ms is not None and 4000 < wait_ms <= 5000
+    assert await parts.claims.take_permit("mta", relay, "w:1", 1) is None  # who has it has it
+
+
+async def test_every_relay_has_its_own_limit(parts: Parts) -> None:
+    for _ in range(9):
+        await parts.committer.commit([new_message(remote("one.test"))])
+    async with running(parts, "mta") as assigner:
+        assigner.session_limit = lambda relay: 1 if domain_of_relay(relay) == "one.test" else 5
+        assert count(await assigner.next_work(query("mta", batch=1, permit="w:1"))) == 1
+        assert (await assigner.next_work(query("mta", permit="w:2", wait_ms=200))).lease == 0
+        for number in range(3):
+            await parts.committer.commit([new_message(remote("other.test"))])
+            assert count(await assigner.next_work(query("mta", permit=f"w:{number + 3}"))) == 1
 
 
 async def test_a_limited_relay_does_not_hold_up_the_others(parts: Parts) -> None:

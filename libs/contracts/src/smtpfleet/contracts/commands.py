@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from smtpfleet.contracts.envelope import Envelope
 from smtpfleet.contracts.outcome import Outcome
+from smtpfleet.contracts.permits import ConnectionEnd
 
 INLINE_CONTENT_LIMIT_BYTES = 512 * 1024
 """Content up to this size travels with its commit and its load; above it goes in chunks (DESIGN section 4)."""
@@ -21,6 +22,8 @@ COMMIT_BATCH = 64
 """Most messages in one CommitMessages; chosen, no source."""
 CLAIM_BATCH = 100
 """Most envelopes in one lease; OpenSMTPD's max-schedule is 10 and its 10,000-envelope batches hogged the scheduler."""
+RELAY_WAIT_MAX_MS = 60_000
+"""Longest a relay is left alone at once: a limit that was lowered applies this late at the latest. Chosen."""
 
 
 # queue
@@ -258,33 +261,42 @@ class LeaseRef(Struct, frozen=True, array_like=True):
 
 
 class RenewLeases(Struct, frozen=True, array_like=True):
-    """Heartbeat: the worker is alive and still works on these. permits: (relay, holder) pairs to keep."""
+    """Heartbeat: the worker is alive and still works on these. permits: (relay, holder) pairs to keep. connections: holders of
+    permits taken by permits.TakePermits."""
 
     agent: str
     worker: str
     leases: list[LeaseRef]
     permits: list[tuple[str, str]]
+    connections: list[str] = []
 
 
 class RenewReply(Struct, frozen=True, array_like=True):
-    """lost: leases that ran out; stop working on them, their outcomes will be refused."""
+    """lost: leases that ran out; stop working on them, their outcomes will be refused. crowded: connections others wait for: do not
+    keep them idle."""
 
     lost: list[LeaseRef]
+    crowded: list[str] = []
 
 
 class ReleaseLease(Struct, frozen=True, array_like=True):
-    """Give envelopes back untried; they are due at once. An empty list gives back all the lease still holds."""
+    """Give envelopes back untried; they are due at once. An empty list gives back all the lease still holds.
+
+    wait_ms: the relay gets no further session before that, because a limit would refuse its connection; at most RELAY_WAIT_MAX_MS.
+    """
 
     shard: int
     lease: int
     evpids: list[str]
+    wait_ms: int = 0
 
 
 class ReleasePermits(Struct, frozen=True, array_like=True):
-    """The worker's session with these relays is over: (relay, holder) pairs."""
+    """The worker's work for these relays is over: (relay, holder) pairs. connections: so are these."""
 
     agent: str
     permits: list[tuple[str, str]]
+    connections: list[ConnectionEnd] = []
 
 
 class Done(Struct, frozen=True, array_like=True):

@@ -243,7 +243,12 @@ class Processor(Struct, frozen=True, array_like=True):
 
 
 class RelayLimits(Struct, frozen=True, array_like=True):
-    """`mta limit` for one set of destinations (reference 7.2). Delays in seconds. family: any | inet4 | inet6."""
+    """`limit mta` for one set of destinations (reference 7.2). Delays in seconds, 0 for none. family: any | inet4 | inet6.
+
+    max_conn_*: connections at once, for the whole fleet. conn_delay_*: between the beginnings of two; reconn_delay_route_s: after the
+    end of one. max_failures_per_session: recipients refused in a row that end a session and disable its route, 0 for any number.
+    task_*: read by no role.
+    """
 
     max_conn_per_host: int
     max_conn_per_route: int
@@ -276,14 +281,14 @@ DEFAULT_RELAY_LIMITS = RelayLimits(
     max_conn_per_relay=100,
     max_conn_per_domain=100,
     conn_delay_host_s=0,
-    conn_delay_route_s=5,
+    conn_delay_route_s=0,
     conn_delay_source_s=0,
     conn_delay_connector_s=0,
-    conn_delay_relay_s=2,
+    conn_delay_relay_s=0,
     conn_delay_domain_s=0,
-    reconn_delay_route_s=3,
+    reconn_delay_route_s=0,
     session_mail_max=100,
-    session_transaction_delay_s=1,
+    session_transaction_delay_s=0,
     session_keepalive_s=10,
     max_failures_per_session=25,
     task_hiwat=50,
@@ -291,13 +296,13 @@ DEFAULT_RELAY_LIMITS = RelayLimits(
     task_release=10,
     family="any",
 )
-"""OpenSMTPD 5.4's (limit.c); max_failures_per_session came with 7.x."""
+"""OpenSMTPD 5.4's (limit.c), but without its delays (docs/adr/0005); max_failures_per_session came with 7.x."""
 
 
 class Limits(Struct, frozen=True, array_like=True):
     """Numbers of `limit …` and their OpenSMTPD defaults (reference 1.5, 7.2).
 
-    Connections: max_conn_per_relay, max_conn_per_host. Per connection: session_mail_max messages, session_keepalive_s idle.
+    max_conn_per_relay, max_conn_per_host, session_mail_max, session_keepalive_s: as in Configuration.relay_limits, where today's roles read them.
     mda: max_mda_sessions in all, max_mda_per_user. smtp: max_rcpt per transaction, max_mails per session.
     scheduler: max_inflight envelopes, max_evp_batch and max_msg_batch entries of one listing, max_schedule envelopes per batch.
     mda_task_*: users held and released. mta_max_deferred: envelopes remembered per host for an immediate retry.
@@ -390,3 +395,8 @@ class Configuration(Struct, frozen=True, array_like=True, kw_only=True):
     queue_encryption: bool = False
     srs_ttl_s: int = 0
     rolled_back_from: str = ""
+
+    def limits_of(self, domain: str) -> RelayLimits:
+        """What `limit mta` says of relays to this domain or host."""
+        limits = self.relay_limits
+        return limits.get(domain.lower()) or limits.get("", DEFAULT_RELAY_LIMITS)

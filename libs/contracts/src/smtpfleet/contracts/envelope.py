@@ -171,3 +171,8 @@ def relay_of(dispatcher: Dispatcher) -> str:
         if value
     )
     return ",".join(parts)
+
+
+def domain_of_relay(relay: str) -> str:
+    """The domain or host of a relay key of mta: what `limit mta for domain` names."""
+    return relay.partition(",")[0].removeprefix("host=")

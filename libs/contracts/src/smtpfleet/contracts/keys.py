@@ -2,7 +2,8 @@
 
 Every key of a message, and everything the scheduler knows of it, carries the hash tag of the message's shard, so that one script
 touches one slot and Redis Cluster works. Scripts get the tag as KEYS[1] and append the rest; the rows here and the Lua files agree
-by a test. Permits are counted per relay across shards and have tags of their own.
+by a test. Permits of relays are counted across shards and have a tag per relay; those of connections share one tag, because one script
+takes all that a connection needs.
 """
 
 from msgspec import Struct
@@ -72,6 +73,20 @@ FENCE = Key("fence", "scheduler", "string", "the last lease number: the fencing 
 PERMITS = Key(
     "permits:<agent>:<relay>", "scheduler", "zset", "holder by expiry (ms, store clock)", "while held; TTL beyond that"
 )
+RELAY_WAIT = Key(
+    "permits:<agent>:<relay>:wait",
+    "scheduler",
+    "string",
+    "`wait` while the relay gets no further session",
+    "a minute at most",
+)
+
+HELD = Key("held:<permit>", "scheduler", "zset", "holder by expiry (ms, store clock): connections", "while held")
+HOLDER = Key("holder:<holder>", "scheduler", "set", "names of the permits this connection has", "while held")
+BEGUN = Key("begun:<permit>", "scheduler", "string", "when the last connection began (ms)", "conn-delay-*")
+ENDED = Key("ended:<permit>", "scheduler", "string", "when the last connection ended (ms)", "reconn-delay-*")
+LINE = Key("line:<permit>", "scheduler", "zset", "relay by when it was refused: who waits for a permit", "minutes")
+TURN = Key("turn:<permit>", "scheduler", "string", "the relay for whom a freed permit is kept", "seconds")
 CALLER = Key(
     "{caller:<network>}:<address or network>", "scheduler", "hash",
     "`o:<replica>` = connections|expiry (ms, store clock); `began`, `connections`, `rcpts` of the minute",
@@ -130,6 +145,15 @@ def due(agent: str, relay: str, shard: int) -> str:
 def permits(agent: str, relay: str) -> str:
     """PERMITS; the whole name is the hash tag."""
     return f"{{permits:{agent}:{relay}}}"
+
+
+def relay_wait(agent: str, relay: str) -> str:
+    """RELAY_WAIT, in the slot of the relay's permits."""
+    return f"{permits(agent, relay)}:wait"
+
+
+CONNECTIONS_TAG = "{connections}:"
+"""Hash tag of the permits of all connections."""
 
 
 def caller(network: str, name: str) -> str:

@@ -11,6 +11,7 @@ from msgspec import Struct
 from smtpfleet.contracts import callers as p
 from smtpfleet.contracts import commands as c
 from smtpfleet.contracts import events as e
+from smtpfleet.contracts import permits
 from smtpfleet.contracts import srs as s
 
 ROLES = ("config", "smtp-in", "queue", "scheduler", "mta", "mda", "admin")
@@ -117,6 +118,14 @@ SCHEDULER_LEASE_RELEASE = _request(
 )
 SCHEDULER_PERMIT_RELEASE = _request(
     "scheduler.permit.release", ("mta", "mda"), "scheduler", c.ReleasePermits, c.Done, "after the store took it"
+)
+SCHEDULER_PERMIT_TAKE = _request(
+    "scheduler.permit.take",
+    ("mta",),
+    "scheduler",
+    permits.TakePermits,
+    permits.TakeReply,
+    "after the store took or refused it",
 )
 SCHEDULER_CALLER_ADMIT = _request(
     "scheduler.caller.admit", ("smtp-in",), "scheduler", p.AdmitCallers, p.AdmitReply, "after the store took it"

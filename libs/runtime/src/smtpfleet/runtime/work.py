@@ -1,12 +1,13 @@
 """A worker's side of leased work: ask, load, keep alive, report, give back. Used by mta and mda alike.
 
 A lease is the right to work on some envelopes for some seconds; its number is the fencing token that queue and scheduler check. The
-heartbeat renews every lease in hand and every permit held. A worker that could not renew in time must start nothing more
-(`is_lost`), but it still reports what it has done: the fence decides, and while NATS is away nothing is reaped (scheduler). OpenSMTPD
-has no counterpart: its agents die with the daemon.
+heartbeat renews every lease in hand and every permit held, of relays and of connections. A worker that could not renew in time must
+start nothing more (`is_lost`), but it still reports what it has done: the fence decides, and while NATS is away nothing is reaped
+(scheduler). OpenSMTPD has no counterpart: its agents die with the daemon.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 
@@ -14,6 +15,7 @@ from smtpfleet.contracts import commands as c
 from smtpfleet.contracts import subjects, wire
 from smtpfleet.contracts.events import WorkerLeaving
 from smtpfleet.contracts.outcome import Outcome
+from smtpfleet.contracts.permits import ConnectionEnd, TakePermits, TakeReply
 from smtpfleet.runtime import killpoint, metrics
 from smtpfleet.runtime.bus import BusUnavailable
 from smtpfleet.runtime.role import Role
@@ -104,11 +106,12 @@ class Lease:
             self.lost()
         self._close(outcome.evpid for outcome in outcomes)
 
-    async def release(self, evpids: Iterable[str] = ()) -> None:
-        """Gives envelopes back untried, all that is open where none are named; they are due at once for anybody."""
+    async def release(self, evpids: Iterable[str] = (), *, wait_ms: int = 0) -> None:
+        """Gives envelopes back untried, all that is open where none are named; they are due at once for anybody. wait_ms: for whoever
+        has a session with the relay; a new one is not begun before that."""
         given = list(evpids) or list(self._open)
         if given and not self._was_lost:
-            await self._client.release_once(c.ReleaseLease(self.shard, self.number, given))
+            await self._client.release_once(c.ReleaseLease(self.shard, self.number, given, wait_ms))
         self._close(given)
 
     def _close(self, evpids: Iterable[str]) -> None:
@@ -127,7 +130,10 @@ class WorkClient:
         self._replica = role.replica
         self._leases: dict[tuple[int, int], Lease] = {}
         self._permits: set[tuple[str, str]] = set()
+        self._connections: set[str] = set()
+        self._crowded: set[str] = set()
         self._lease_s = 15.0
+        self._was_told_lease_s = asyncio.Event()
         role.spawn(self._heartbeat(), name="heartbeat")
 
     @property
@@ -148,7 +154,10 @@ class WorkClient:
             return None
         lease = Lease(self, work)
         self._leases[(work.shard, work.lease)] = lease
-        self._lease_s = work.lease_ms / 1000
+        if self._lease_s != work.lease_ms / 1000:
+            # The heartbeat may be in a pause that is too long for this lease.
+            self._lease_s = work.lease_ms / 1000
+            self._was_told_lease_s.set()
         return lease
 
     def leave(self) -> None:
@@ -185,12 +194,35 @@ class WorkClient:
     async def release_permits(self, permits: Sequence[tuple[str, str]]) -> None:
         """The sessions are over. Best effort: a permit nobody renews runs out."""
         self._permits.difference_update(permits)
+        await self._release(c.ReleasePermits(self.agent, list(permits)))
+
+    async def _release(self, request: c.ReleasePermits) -> None:
         try:
-            await self._bus.request(
-                subjects.SCHEDULER_PERMIT_RELEASE, c.ReleasePermits(self.agent, list(permits)), timeout_s=REQUEST_S
-            )
+            await self._bus.request(subjects.SCHEDULER_PERMIT_RELEASE, request, timeout_s=REQUEST_S)
         except (BusUnavailable, wire.RemoteFault) as error:
             self.log.warning("permit not released, it will run out", error=error)
+
+    async def take_connection(self, request: TakePermits) -> TakeReply | None:
+        """Permits for one connection, kept by the heartbeat, or when to ask again; None where nobody answered, after a pause. The same
+        request may be made again."""
+        try:
+            reply: TakeReply = await self._bus.request(subjects.SCHEDULER_PERMIT_TAKE, request, timeout_s=REQUEST_S)
+        except (BusUnavailable, wire.RemoteFault):
+            # Permits whose answer was lost on the way run out.
+            await asyncio.sleep(RETRY_S)
+            return None
+        if not reply.wait_ms:
+            self._connections.add(request.holder)
+        return reply
+
+    def is_crowded(self, holder: str) -> bool:
+        """Whether others wait for a permit of this connection, as the last heartbeat heard."""
+        return holder in self._crowded
+
+    async def end_connection(self, end: ConnectionEnd) -> None:
+        """The connection is over. Best effort, as release_permits."""
+        self._connections.discard(end.holder)
+        await self._release(c.ReleasePermits(self.agent, [], [end]))
 
     def forget(self, lease: Lease) -> None:
         """The lease is finished."""
@@ -235,12 +267,16 @@ class WorkClient:
 
     async def _heartbeat(self) -> None:
         while True:
-            await asyncio.sleep(self._lease_s / HEARTBEATS_PER_LEASE)
-            if not self._leases and not self._permits:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._lease_s / HEARTBEATS_PER_LEASE):
+                    await self._was_told_lease_s.wait()
+            self._was_told_lease_s.clear()
+            if not self._leases and not self._permits and not self._connections:
                 continue
             request = c.RenewLeases(
-                self.agent, self._replica, [lease.ref for lease in self._leases.values()], list(self._permits)
-            )
+                self.agent, self._replica, [lease.ref for lease in self._leases.values()], list(self._permits),
+                list(self._connections),
+            )  # fmt: skip
             at = time.monotonic()
             try:
                 reply: c.RenewReply = await self._bus.request(
@@ -248,6 +284,7 @@ class WorkClient:
                 )
             except (BusUnavailable, wire.RemoteFault):
                 continue
+            self._crowded = set(reply.crowded)
             lost = {(ref.shard, ref.lease) for ref in reply.lost}
             for ref in request.leases:
                 lease = self._leases.get((ref.shard, ref.lease))

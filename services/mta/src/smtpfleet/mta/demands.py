@@ -70,6 +70,7 @@ class Demands:
             timeouts=self._timeouts,
             is_lmtp=d.is_lmtp,
             credentials=credentials,
+            max_failures=configuration.limits_of(d.domain).max_failures_per_session,
         )
 
     def _attempts(self, d: RemoteDispatcher) -> tuple[Attempt, ...]:

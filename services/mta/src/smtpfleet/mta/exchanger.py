@@ -27,11 +27,12 @@ S451_HOST_NOT_FOUND = Status(451, "4.4.4", "Host not found")
 @dataclass(frozen=True, slots=True)
 class Host:
     """One remote address. name: the exchanger's, or the address in brackets where it has none; tls_name: what its certificate is to
-    show, "" for a bare address."""
+    show, "" for a bare address. preference: of its MX record, 0 without one."""
 
     address: str
     name: str
     tls_name: str
+    preference: int = 0
 
 
 class HostWalk:
@@ -43,7 +44,7 @@ class HostWalk:
         self._resolver = resolver
         self._dispatcher = dispatcher
         self._shuffle = shuffle
-        self._names: list[str] | None = None
+        self._names: list[tuple[int, str]] | None = None
         self._hosts: list[Host] = []
         self._seen: set[str] = set()
         self._had_temporary = False
@@ -54,19 +55,23 @@ class HostWalk:
         if self._names is None:
             self._names = await self._find_names()
         while not self._hosts and self._names:
-            await self._look_up(self._names.pop(0))
+            await self._look_up(*self._names.pop(0))
         if self._hosts:
             return self._hosts.pop(0)
         if not self._seen and self.failure is None:
             self.failure = self._nothing_found()
         return None
 
+    def put_back(self, hosts: list[Host]) -> None:
+        """These come next, as if they had not been taken."""
+        self._hosts[:0] = hosts
+
     def _nothing_found(self) -> Status:
         if self._had_temporary:
             return S451_LOOKUP_FAILED
         return S451_HOST_NOT_FOUND if self._dispatcher.is_host else S451_NO_MX
 
-    async def _look_up(self, name: str) -> None:
+    async def _look_up(self, preference: int, name: str) -> None:
         """Addresses of one exchanger; an exchanger without any is passed over (RFC 5321 §5.1 has no word for it, everybody does)."""
         try:
             addresses = await self._resolver.addresses(name)
@@ -78,10 +83,10 @@ class HostWalk:
         for address in addresses:
             if address not in self._seen:
                 self._seen.add(address)
-                self._hosts.append(Host(address, name, name))
+                self._hosts.append(Host(address, name, name, preference))
 
-    async def _find_names(self) -> list[str]:
-        """Names of exchangers in order, or an empty list with `failure` set or the literal's host at hand."""
+    async def _find_names(self) -> list[tuple[int, str]]:
+        """Preferences and names of exchangers in order, or an empty list with `failure` set or the literal's host at hand."""
         domain = self._dispatcher.domain
         address = _literal(domain)
         if address:
@@ -89,7 +94,7 @@ class HostWalk:
             self._hosts.append(Host(address, f"[{address}]", ""))
             return []
         if self._dispatcher.is_host:
-            return [domain]
+            return [(0, domain)]
         try:
             records = await self._resolver.mx(domain)
         except DnsTemporary:
@@ -99,10 +104,10 @@ class HostWalk:
         except DnsBadName:
             self.failure = S550_BAD_DOMAIN
         else:
-            return self._order(records) if records else [domain]
+            return self._order(records) if records else [(0, domain)]
         return []
 
-    def _order(self, records: list[MxHost]) -> list[str]:
+    def _order(self, records: list[MxHost]) -> list[tuple[int, str]]:
         # RFC 7505 §3 knows the null MX as the only record; `localhost` means the same in the wild (OpenSMTPD 7.8).
         names = [record.name for record in records]
         if all(name in ("", "localhost") for name in names):
@@ -117,7 +122,7 @@ class HostWalk:
             if not records:
                 self.failure = S451_NO_BETTER_MX
         self._shuffle(records)
-        return [record.name for record in sorted(records, key=lambda record: record.preference)]
+        return [(record.preference, record.name) for record in sorted(records, key=lambda record: record.preference)]
 
 
 def _literal(domain: str) -> str:

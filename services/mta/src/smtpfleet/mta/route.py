@@ -52,8 +52,15 @@ class RouteTable:
         """A session ended before it was ready; the seconds for which the route is now disabled, 0 for not."""
         route = self._route(source, address)
         route.error_count += 1
-        if not self._unit_s or (route.is_proven and route.error_count <= ERRORS_MAX):
+        if route.is_proven and route.error_count <= ERRORS_MAX:
             return 0.0
+        return self.disable(source, address)
+
+    def disable(self, source: str, address: str) -> float:
+        """The route is of no use for now; the seconds for which it is disabled, 0 for not."""
+        if not self._unit_s:
+            return 0.0
+        route = self._route(source, address)
         route.penalty += PENALTY
         delay_s = self._delay_s(route.penalty)
         route.disabled_until = self._clock() + delay_s

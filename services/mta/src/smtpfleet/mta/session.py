@@ -8,6 +8,7 @@ transactions are transaction.py's, passwords auth.py's, bytes client.py's. OpenS
 
 import secrets
 import ssl
+import time
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -69,7 +70,8 @@ class Attempt:
 @dataclass(frozen=True, slots=True)
 class SessionParameters:
     """What a relay demands of its sessions. attempts: in order, the next where the one before failed at TLS. context: for TLS of any
-    kind. source: local address, "" for any. is_lmtp: the peer speaks LMTP (RFC 2033). credentials: None where the relay wants none."""
+    kind. source: local address, "" for any. is_lmtp: the peer speaks LMTP (RFC 2033). credentials: None where the relay wants none.
+    max_failures: recipients refused in a row that end the session, 0 for any number."""
 
     helo: str
     attempts: tuple[Attempt, ...]
@@ -79,6 +81,7 @@ class SessionParameters:
     timeouts: Timeouts
     is_lmtp: bool = False
     credentials: Credentials | None = None
+    max_failures: int = 0
 
 
 class Session:
@@ -90,6 +93,8 @@ class Session:
         self.source = parameters.source
         self.state = SessionState.CONNECTING
         self.has_failed_tls = False
+        self.last_mail_at = 0.0
+        """When the last transaction ended, monotonic; 0 before the first."""
         self._attempt = attempt
         self._parameters = parameters
         self._log = log
@@ -150,7 +155,7 @@ class Session:
                 return extensions
         if p.credentials is not None and (failure := await self._say_who(extensions, p.credentials)) is not None:
             return failure
-        self._tx = Transactor(peer, extensions, p.timeouts, is_lmtp=p.is_lmtp)
+        self._tx = Transactor(peer, extensions, p.timeouts, is_lmtp=p.is_lmtp, max_failures=p.max_failures)
         self._enter(SessionState.READY)
         return None
 
@@ -235,6 +240,11 @@ class Session:
         return self._tx.mail_count if self._tx is not None else 0
 
     @property
+    def has_failed_too_often(self) -> bool:
+        """Whether it is over because too many recipients were refused in a row."""
+        return self._tx is not None and self._tx.has_failed_too_often
+
+    @property
     def relay_text(self) -> str:
         """The host as the log shows it: `192.0.2.1 (mx.example.org)`."""
         return f"{self.host.address} ({self.host.name})"
@@ -259,6 +269,7 @@ class Session:
         assert self._tx is not None
         self._enter(SessionState.IN_TRANSACTION)
         result = await self._tx.send(task, following)
+        self.last_mail_at = time.monotonic()
         self._enter(SessionState.READY)
         return result
 

@@ -18,6 +18,7 @@ from smtpfleet.mta.task import S553_NOT_ASCII, Task, mail_command, rcpt_commands
 from smtpfleet.runtime import killpoint
 from smtpfleet.runtime.bus import BusUnavailable
 
+S451_HOST_DISABLED = Status(451, "4.4.1", "Host temporarily disabled")
 S552_TOO_LARGE = Status(552, "5.3.4", "Message is larger than the peer accepts")
 
 _FINAL_DOT = b".\r\n"
@@ -62,10 +63,16 @@ class _Answers:
 
 
 class Transactor:
-    """The transactions of one connection, one after the other."""
+    """The transactions of one connection, one after the other. max_failures: recipients refused in a row that end it; 0: never."""
 
     def __init__(
-        self, peer: PeerProtocol, extensions: Extensions, timeouts: Timeouts, *, is_lmtp: bool = False
+        self,
+        peer: PeerProtocol,
+        extensions: Extensions,
+        timeouts: Timeouts,
+        *,
+        is_lmtp: bool = False,
+        max_failures: int = 0,
     ) -> None:
         self._is_lmtp = is_lmtp
         self._peer = peer
@@ -74,6 +81,9 @@ class Transactor:
         self._announced: Task | None = None
         self._closing: Status | None = None
         self._must_reset = False
+        self._max_failures = max_failures
+        self._failure_count = 0
+        self.has_failed_too_often = False
         self.accepted_count = 0
         self.mail_count = 0
 
@@ -151,6 +161,9 @@ class Transactor:
         self._watch_closing(replies)
         if peer.fault == TOO_MUCH_DATA:
             return _Answers()  # one reply too many: nobody can say which, so none may make a bounce
+        if replies and _is_ok(replies[0]):
+            for reply in replies[1 : count - 1]:
+                self._watch_failures(reply)
         return _Answers(
             replies[0] if replies else None, replies[1 : count - 1], replies[-1] if len(replies) == count else None
         )
@@ -170,6 +183,7 @@ class Transactor:
             if reply is None:
                 return answers
             answers.rcpts.append(reply)
+            self._watch_failures(reply)
             if self._closing is not None:
                 return answers
         if any(_is_ok(reply) for reply in answers.rcpts):
@@ -199,6 +213,14 @@ class Transactor:
         """421 announces the end of the connection whatever it answers (RFC 5321 §3.8)."""
         if replies and (closing := next((reply for reply in replies if reply.code == 421), None)) is not None:
             self._closing = _status_of(closing)
+
+    def _watch_failures(self, reply: Reply) -> None:
+        """A peer that refuses recipient after recipient takes us for a guesser: we stop before it blocks us (OpenSMTPD 7.8
+        max-failures-per-session). The transaction goes on as far as its commands are out."""
+        self._failure_count = 0 if _is_ok(reply) else self._failure_count + 1
+        if self._failure_count == self._max_failures > 0:
+            self.has_failed_too_often = True
+            self._closing = self._closing or S451_HOST_DISABLED
 
     # judging
 
@@ -255,7 +277,8 @@ class Transactor:
         else:
             content = stuff(task.content)
             dot = content + _FINAL_DOT if content.endswith(b"\r\n") or not content else content + b"\r\n.\r\n"
-        if following is not None and self._extensions.has_pipelining and self.fits(following):
+        may_announce = self._extensions.has_pipelining and self._closing is None
+        if following is not None and may_announce and self.fits(following):
             peer.expect(len(following.envelopes) + 2)
             dot += b"".join(self._commands(following))
             self._announced = following

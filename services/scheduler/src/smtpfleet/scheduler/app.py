@@ -1,7 +1,7 @@
 """Composition root of the scheduler role: store, claims, one assigner per agent, reaper, bound to the bus."""
 
 from smtpfleet.contracts.configuration import Configuration
-from smtpfleet.contracts.envelope import LOCAL_AGENT, REMOTE_AGENT
+from smtpfleet.contracts.envelope import LOCAL_AGENT, REMOTE_AGENT, domain_of_relay
 from smtpfleet.contracts.subjects import SCHEDULER_BAN_CHANGED
 from smtpfleet.runtime.layout import claim_layout
 from smtpfleet.runtime.role import Role
@@ -12,6 +12,7 @@ from smtpfleet.scheduler.callers import Callers
 from smtpfleet.scheduler.claims import Claims
 from smtpfleet.scheduler.handlers import Handlers
 from smtpfleet.scheduler.peer_handlers import PeerHandlers
+from smtpfleet.scheduler.permits import Permits
 from smtpfleet.scheduler.reaper import Reaper
 from smtpfleet.scheduler.settings import SchedulerSettings
 from smtpfleet.scheduler.wakeup import Wakeup
@@ -32,7 +33,7 @@ class SchedulerApp:
         )
         self._callers = Callers(store)
         self._bans = Bans(store, role.log, lambda changed: role.bus.publish(SCHEDULER_BAN_CHANGED, changed))
-        self._handlers = Handlers(self._assigners, claims, wakeup)
+        self._handlers = Handlers(self._assigners, claims, wakeup, Permits(store, lease_ms=settings.lease_ms))
         self._peer_handlers = PeerHandlers(self._callers, self._bans)
         role.ready_when("redis", lambda: store.is_up)
 
@@ -49,7 +50,9 @@ class SchedulerApp:
         await self._peer_handlers.bind(self._role.bus)
 
     def _on_configuration(self, configuration: Configuration) -> None:
-        self._assigners[REMOTE_AGENT].max_sessions_per_relay = configuration.limits.max_conn_per_relay
+        self._assigners[REMOTE_AGENT].session_limit = lambda relay: (
+            configuration.limits_of(domain_of_relay(relay)).max_conn_per_relay
+        )
         self._callers.limits = self._bans.limits = configuration.limits
 
     async def drain(self) -> None:

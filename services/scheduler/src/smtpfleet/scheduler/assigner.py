@@ -57,7 +57,7 @@ class Assigner:
         self._wake = asyncio.Event()
         self._next_shard = 0
         self._is_closing = False
-        self.max_sessions_per_relay = 1
+        self.session_limit: Callable[[str], int] = lambda relay: 1
 
     async def next_work(self, query: WorkQuery) -> Work:
         """Work for this worker, or NO_WORK when its wait is over."""
@@ -189,8 +189,10 @@ class Assigner:
                 if load.session_count > 2 and load.session_count >= load.due_count / 2:
                     await self._claims.postpone(self._agent, relay, SKIPPED_RECHECK_MS)
                     continue
-                if not await self._claims.take_permit(self._agent, relay, query.permit, self.max_sessions_per_relay):
-                    await self._claims.postpone(self._agent, relay, LIMITED_RECHECK_MS)
+                limit = self.session_limit(relay)
+                wait_ms = await self._claims.take_permit(self._agent, relay, query.permit, limit)
+                if wait_ms is not None:
+                    await self._claims.postpone(self._agent, relay, wait_ms or LIMITED_RECHECK_MS)
                     continue
                 work = await self._claim([relay], query.batch)
                 if work is not None:

@@ -23,6 +23,7 @@ RELEASE = _script("release.lua")
 REAP = _script("reap.lua")
 PERMIT = _script("permit.lua")
 POSTPONE = _script("postpone.lua")
+WAIT = _script("wait.lua")
 
 REAP_BATCH = 20
 """Leases per reaping call: at most 2,000 envelopes move in one script. Chosen."""
@@ -98,17 +99,32 @@ class Claims:
             sum(count for count in due if isinstance(count, int)), sessions if isinstance(sessions, int) else 0
         )
 
-    async def take_permit(self, agent: str, relay: str, holder: str, limit: int) -> bool:
-        """Whether `holder` has one of the relay's `limit` permits now."""
-        return bool(await self._store.run(PERMIT, [keys.permits(agent, relay)], [holder, limit, self._lease_ms, 0]))
+    async def take_permit(self, agent: str, relay: str, holder: str, limit: int) -> int | None:
+        """None where `holder` has one of the relay's `limit` permits now; else milliseconds for which the relay is to be left alone,
+        0 where nobody knows: its limit is reached."""
+        answer: int = await self._permit(agent, relay, [holder, limit, self._lease_ms, 0])
+        return None if answer == 0 else max(0, answer)
 
     async def renew_permit(self, agent: str, relay: str, holder: str) -> None:
         """Keeps a permit that is still held."""
-        await self._store.run(PERMIT, [keys.permits(agent, relay)], [holder, 0, self._lease_ms, 1])
+        await self._permit(agent, relay, [holder, 0, self._lease_ms, 1])
+
+    async def _permit(self, agent: str, relay: str, args: list[str | int]) -> int:
+        answer: int = await self._store.run(PERMIT, [keys.permits(agent, relay), keys.relay_wait(agent, relay)], args)
+        return answer
 
     async def free_permit(self, agent: str, relay: str, holder: str) -> None:
         """Gives a permit back; the relay's turn is now."""
         await self._store.call("ZREM", keys.permits(agent, relay), holder)
+        await self.postpone(agent, relay, 0)
+
+    async def leave_alone(self, agent: str, relay: str, wait_ms: int) -> None:
+        """No further session for this relay before `wait_ms` are over: a limit would refuse its connection."""
+        await self._store.run(WAIT, [keys.relay_wait(agent, relay)], [wait_ms])
+
+    async def end_wait(self, agent: str, relay: str) -> None:
+        """The relay may be tried again, now."""
+        await self._store.run(WAIT, [keys.relay_wait(agent, relay)], [0])
         await self.postpone(agent, relay, 0)
 
     async def postpone(self, agent: str, relay: str, delay_ms: int) -> None:

@@ -71,13 +71,19 @@ _LIMITS = {
 }
 """Fields of contracts.Limits by agent and key."""
 _SHARED = ("max_conn_per_relay", "max_conn_per_host", "session_mail_max", "session_keepalive_s")
-"""Defaults of relays that contracts.Limits has as well."""
-_NOT_APPLIED_YET = frozenset({*RELAY_LIMITS.values(), *_LIMITS["scheduler"].values()} - {*_SHARED}) | {
-    "mda_task_hiwat",
-    "mda_task_lowat",
-    "mda_task_release",
-}
-"""Fields that no role reads today: in the snapshot, with a warning."""
+"""Defaults of relays that contracts.Limits has as well, for roles of an earlier release."""
+_NOT_APPLIED_YET = frozenset(
+    {
+        *_LIMITS["scheduler"].values(),
+        "task_hiwat",
+        "task_lowat",
+        "task_release",
+        "mda_task_hiwat",
+        "mda_task_lowat",
+        "mda_task_release",
+    }
+)
+"""Fields that no role reads, because leases replace the queues they describe: in the snapshot, with a warning."""
 _STOPS_ALL = frozenset(
     {
         "session_mail_max",
@@ -96,14 +102,13 @@ _STOPS_ALL = frozenset(
 def compile_limit(scope: Scope, statement: LimitStatement) -> None:
     """The settings of one statement; unknown keys are errors."""
     known = RELAY_LIMITS if statement.agent == "mta" else _LIMITS[statement.agent]
-    domain = statement.domain.text if statement.domain else ""
+    domain = statement.domain.text.lower() if statement.domain else ""
     if statement.agent == "mta":
         _begin_domain(scope, domain)
     for setting in statement.settings:
         field = known.get(setting.key.text)
         if setting.value is None:
             scope.relay_limits[domain] = msgspec.structs.replace(scope.relay_limits[domain], family=setting.key.text)
-            scope.not_applied_yet(setting.key.span, f"limit mta {setting.key.text}")
         elif field is None:
             kind = "scheduler" if statement.agent == "mda" else statement.agent  # as OpenSMTPD says it
             hint = scope.diagnostics.suggest(setting.key.text, known)
@@ -112,8 +117,6 @@ def compile_limit(scope: Scope, statement: LimitStatement) -> None:
             _store(scope, statement, setting.value.value, field, domain)
             if field in _NOT_APPLIED_YET:
                 scope.not_applied_yet(setting.key.span, f"limit {statement.agent} {setting.key.text}")
-            elif domain:
-                scope.not_applied_yet(setting.key.span, f"limit mta for domain {domain}")
 
 
 def compile_max_deferred(scope: Scope, statement: MaxDeferredStatement) -> None:
