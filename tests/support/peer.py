@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 
 import trustme
 
+from smtpfleet.local.ports import free_ports
+
 EXTENSIONS = ("PIPELINING", "SIZE 10485760", "8BITMIME", "ENHANCEDSTATUSCODES")
 
 
@@ -325,8 +327,9 @@ async def scripted_peer(
             script.client_ca.configure_trust(tls)
             tls.verify_mode = ssl.CERT_REQUIRED
     peer = Peer(script, tls)
+    # not a port of the ephemeral range: another peer may be wanted on the same port of another address
     server = await asyncio.start_server(
-        peer.on_connection, address, port, ssl=tls if script.is_smtps else None, limit=1 << 20
+        peer.on_connection, address, port or free_ports(1)[0], ssl=tls if script.is_smtps else None, limit=1 << 20
     )
     peer.address, peer.port = server.sockets[0].getsockname()[:2]
     try:
