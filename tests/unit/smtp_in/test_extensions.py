@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from smtpfleet.contracts.commands import CHUNK_BYTES, INLINE_CONTENT_LIMIT_BYTES
 from smtpfleet.contracts.envelope import DsnNotify, Envelope, EnvelopeFlag
 from smtpfleet.smtp_in.reply import S552_HEADER_TOO_BIG
 from smtpfleet.smtp_in.server import Connection
@@ -131,6 +132,21 @@ async def test_a_submission_whose_header_does_not_end_is_refused(stage: Stage) -
         await stage.settle()
     client.feed(b"\r\n.\r\nNOOP\r\n")
     assert client.written.endswith(f"{S552_HEADER_TOO_BIG.line}\r\n250 2.0.0 Ok\r\n".encode())
+
+
+async def test_what_completion_adds_takes_a_message_over_the_inline_limit(stage: Stage) -> None:
+    listening(stage, port=587)
+    client = await converse(stage, TRANSACTION)
+    head = b"To: " + b",".join([b"a"] * 1000) + b"\r\n"
+    rest = b"X: y\r\n" * ((INLINE_CONTENT_LIMIT_BYTES - 4096 - len(head) - 100) // 6) + b"\r\ntext\r\n"
+    client.feed(head + rest + b".\r\n")
+    most_bytes = stage.server.memory.held_bytes
+    await stage.settle()
+    (message,), (content,) = stage.queue.messages, stage.queue.contents
+    assert message.chunk_count > 1 and not message.content
+    assert content.count(b"a@mx.example.test") == 1000 and content.endswith(b"\r\ntext\r\n")
+    # The first chunk is on its way.
+    assert len(content) - CHUNK_BYTES <= most_bytes <= len(content) and not stage.server.memory.held_bytes
 
 
 @pytest.mark.parametrize("is_authenticated", [True, False])

@@ -125,8 +125,11 @@ class ContentPhase:
         """Before the first chunk: nothing wrong with the header, then ours goes in front."""
         if not self._pass_header(tx, reader):
             return False
-        reader.prepend(tx.received(self.origin, date_text(self._around.now_s())))
+        self._prepend_received(tx, reader)
         return True
+
+    def _prepend_received(self, tx: Transaction, reader: DataReader) -> None:
+        reader.prepend(tx.received(self.origin, date_text(self._around.now_s())))
 
     def _send_chunk(self, tx: Transaction, reader: DataReader) -> None:
         tx.chunk = reader.take(CHUNK_BYTES)
@@ -134,14 +137,16 @@ class ContentPhase:
         self._enter(State.AWAITING_QUEUE_APPEND)
 
     def _end_content(self, tx: Transaction, reader: DataReader) -> None:
-        if tx.chunk_count or (reader.held_bytes > _INLINE_LIMIT_BYTES and self._is_head_fine(tx, reader)):
+        if tx.chunk_count:
             self._send_rest(tx, reader)
-            return
-        if reader.refusal is None and self._pass_header(tx, reader):
-            self._ask_commit(tx)
-        else:
+        elif reader.refusal is not None or not self._pass_header(tx, reader):
             assert reader.refusal is not None
             self._refuse_message(reader.refusal)
+        elif reader.held_bytes > _INLINE_LIMIT_BYTES:  # asked now: what is done with the header may add to it
+            self._prepend_received(tx, reader)
+            self._send_rest(tx, reader)
+        else:
+            self._ask_commit(tx)
 
     def _pass_header(self, tx: Transaction, reader: DataReader) -> bool:
         """What is done with the header of every message; `reader` holds all of it, or the first chunk. False: it is refused."""
@@ -152,6 +157,7 @@ class ContentPhase:
             tx.has_utf8_header = not header_block(reader.peek()).isascii()
         if self.entrance.completion is not None:
             self.entrance.completion.apply(reader, tx, self.origin, self._around.now_s())
+            self._note_held(reader.memory_bytes)
         return reader.refusal is None
 
     def _send_rest(self, tx: Transaction, reader: DataReader) -> None:
