@@ -134,6 +134,14 @@ async def test_a_submission_whose_header_does_not_end_is_refused(stage: Stage) -
     assert client.written.endswith(f"{S552_HEADER_TOO_BIG.line}\r\n250 2.0.0 Ok\r\n".encode())
 
 
+async def test_a_large_body_without_a_header_is_parted_from_ours(stage: Stage) -> None:
+    body = b"just text\r\n" * 60_000
+    await converse(stage, TRANSACTION + body + b".\r\n")
+    _, content = accepted(stage)
+    received, _, rest = content.partition(b"\r\n\r\n")
+    assert received.startswith(b"Received: from client.example ") and rest == body
+
+
 async def test_what_completion_adds_takes_a_message_over_the_inline_limit(stage: Stage) -> None:
     listening(stage, port=587)
     client = await converse(stage, TRANSACTION)

@@ -7,7 +7,7 @@ smtp_session.c smtp_message_end and the IMSG_QUEUE_* answers.
 
 from smtpfleet.contracts.commands import CHUNK_BYTES, INLINE_CONTENT_LIMIT_BYTES, CommitVerdict
 from smtpfleet.contracts.status import S451_LOCAL_ERROR, S452_STORE_FULL, S554_LOOP_DETECTED, Status
-from smtpfleet.mail.headers import HOP_LIMIT, count_received, header_block
+from smtpfleet.mail.headers import HOP_LIMIT, count_hops, header_block, separate_body
 from smtpfleet.mail.received import date_text
 from smtpfleet.smtp_in import reply as r
 from smtpfleet.smtp_in.bdat import ChunkReader
@@ -150,11 +150,16 @@ class ContentPhase:
 
     def _pass_header(self, tx: Transaction, reader: DataReader) -> bool:
         """What is done with the header of every message; `reader` holds all of it, or the first chunk. False: it is refused."""
-        if count_received(reader.peek()) >= HOP_LIMIT:
+        content = reader.peek()
+        block = header_block(content)
+        separated = separate_body(content, block)
+        if separated is not content:
+            reader.replace(separated)
+        if count_hops(block) >= HOP_LIMIT:
             reader.refuse(S554_LOOP_DETECTED)
             return False
         if tx.is_utf8:
-            tx.has_utf8_header = not header_block(reader.peek()).isascii()
+            tx.has_utf8_header = not block.isascii()
         if self.entrance.completion is not None:
             self.entrance.completion.apply(reader, tx, self.origin, self._around.now_s())
             self._note_held(reader.memory_bytes)
