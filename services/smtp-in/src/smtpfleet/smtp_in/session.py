@@ -294,7 +294,8 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
     def _rset(self, arg: bytes) -> r.Reply:
         if arg:
             return r.S501_NO_PARAMETERS
-        self._end_transaction()
+        if self.state is not State.INIT:  # there it forgets nothing, and greets nobody
+            self._end_transaction()
         return r.S250_RESET
 
     def _noop(self, arg: bytes) -> r.Reply:
@@ -331,7 +332,13 @@ _ALWAYS: dict[Command, Handler] = {
     Command.UNKNOWN: Session._unknown,
 }
 _ALLOWED: dict[State, dict[Command, Handler]] = {
-    State.INIT: {Command.HELO: Session._helo, Command.EHLO: Session._ehlo, Command.BDAT: Session._bdat},
+    # RFC 5321 §4.1.4: RSET as well as what is allowed always.
+    State.INIT: {
+        Command.HELO: Session._helo,
+        Command.EHLO: Session._ehlo,
+        Command.BDAT: Session._bdat,
+        Command.RSET: Session._rset,
+    },
     State.SETUP: {
         Command.HELO: Session._helo_again,
         Command.EHLO: Session._ehlo_again,
