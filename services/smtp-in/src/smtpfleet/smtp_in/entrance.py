@@ -43,6 +43,11 @@ class Entrance:
         """Our name there."""
         return self.listener.hostname or self.configuration.hostname
 
+    @property
+    def is_submission(self) -> bool:
+        """Whether messages begin their way there, and get what they lack."""
+        return self.completion is not None and self.completion.is_submission
+
     def name_at(self, local_address: str) -> str:
         """Our name on this address of ours, by the table `hostnames`; IPv6 with its prefix, as OpenSMTPD looks it up (reference 9.1)."""
         key = f"ipv6:{local_address}" if ":" in local_address else local_address

@@ -58,7 +58,7 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
 
     # The shell is a subclass of aiosmtpd's SMTP, which reads `peer`, `ssl` and `authenticated` of its session.
     __slots__ = (
-        "_after_skip", "_around", "_auth_failures", "_awaited", "_detail", "_hides_lines", "_noted_bytes", "_patience", "_row", "_skip_bytes", "_source", "authenticated", "caller", "entrance", "exchange", "id", "is_kicked", "is_local", "mail_bar", "mail_count", "name", "origin", "peer",
+        "_after_skip", "_around", "_auth_failures", "_awaited", "_detail", "_hides_lines", "_noted_bytes", "_patience", "_row", "_skip_bytes", "_source", "authenticated", "caller", "entrance", "exchange", "id", "is_kicked", "is_local", "mail_bar", "mail_count", "name", "origin", "own_domain", "peer",
         "replies", "request", "ssl", "state", "tx", "user",
     )  # fmt: skip
 
@@ -68,6 +68,8 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
         self.entrance = entrance
         listener = entrance.listener
         self.name = entrance.name_at(local_address) if listener.hostnames else entrance.name
+        # Submitters need not know where they are (reference 4.4).
+        self.own_domain = self.name if entrance.is_submission else ""
         self.id = new_token()
         self.peer = peer
         self.is_local = is_local
@@ -225,7 +227,7 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
         """What MAIL asks for, or why no transaction may begin."""
         if self.mail_bar is not None:
             return self.mail_bar
-        args = parse_mail_from(arg, has_dsn=not self.entrance.listener.no_dsn)
+        args = parse_mail_from(arg, has_dsn=not self.entrance.listener.no_dsn, own_domain=self.own_domain)
         if isinstance(args, Status):
             return args
         if self.mail_count >= self.entrance.configuration.limits.max_mails:
@@ -256,7 +258,9 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
 
     def _rcpt(self, arg: bytes) -> r.Reply | None:
         assert self.tx is not None
-        args = parse_rcpt_to(arg, has_dsn=not self.entrance.listener.no_dsn, is_utf8=self.tx.is_utf8)
+        args = parse_rcpt_to(
+            arg, has_dsn=not self.entrance.listener.no_dsn, is_utf8=self.tx.is_utf8, own_domain=self.own_domain
+        )
         if isinstance(args, Status):
             return args
         verdict = self.check_rcpt(args)
