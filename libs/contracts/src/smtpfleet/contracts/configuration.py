@@ -298,7 +298,8 @@ class Limits(Struct, frozen=True, array_like=True):
     scheduler: max_inflight envelopes, max_evp_batch and max_msg_batch entries of one listing, max_schedule envelopes per batch.
     mda_task_*: users held and released. mta_max_deferred: envelopes remembered per host for an immediate retry.
     smtp, each 0 for any number: max_failed_commands in a row, max_idle_commands between messages, max_rejected_rcpts per session; a
-    session that is quiet for session_timeout_s ends.
+    session that is quiet for session_timeout_s ends, and one whose content comes at less than min_content_bytes_per_s after the first
+    five minutes (Postfix smtpd_min_data_rate).
     Of all smtp-in together, each 0 for any number, never of local peers: connections at once, connections and recipients of accepted
     messages a minute, sessions closed for what the peer did and wrong passwords in ten minutes, each of one address (IPv6: /64), of
     one network (/24, IPv6: /48) or of one user. Too many failures are banned for ban_s.
@@ -335,6 +336,7 @@ class Limits(Struct, frozen=True, array_like=True):
     max_auth_failures_per_address: int = 10
     max_auth_failures_per_user: int = 20
     ban_s: int = 900
+    min_content_bytes_per_s: int = 500
 
 
 DEFAULT_LIMITS = Limits(

@@ -14,12 +14,17 @@ from smtpfleet.smtp_in.bdat import ChunkReader
 from smtpfleet.smtp_in.callers import Caller
 from smtpfleet.smtp_in.data import BLOCK_BYTES, DataReader
 from smtpfleet.smtp_in.entrance import Entrance, Surroundings
+from smtpfleet.smtp_in.pace import Progress
 from smtpfleet.smtp_in.patience import Patience
 from smtpfleet.smtp_in.state import State
 from smtpfleet.smtp_in.transaction import Origin, Request, Transaction
 
 ID_DRAWS_LIMIT = 4
 """msgids drawn for one message before 451. 20 random bits per millisecond: a second collision is already a fault."""
+SKIP_FACTOR = 4
+SKIP_AT_LEAST_BYTES = 128 * 1024 * 1024
+"""What is refused is read up to so many times the limit for messages: clients that do not know it send such messages, and hear 552 only at
+their end. More is sent by none that means it. Chosen."""
 _INLINE_LIMIT_BYTES = (
     INLINE_CONTENT_LIMIT_BYTES - 4096
 )  # room for our Received header: names and an rcpt, each under 1 KiB
@@ -52,6 +57,10 @@ class ContentPhase:
     def _end_transaction(self) -> None:
         raise NotImplementedError
 
+    def close(self) -> None:
+        """As Session."""
+        raise NotImplementedError
+
     def on_content(self, data: bytes) -> int:
         """Bytes after 354; returns how many were content. Only in DATA."""
         tx = self.tx
@@ -63,7 +72,25 @@ class ContentPhase:
             self._end_content(tx, reader)
         elif reader.held_bytes >= self._enough_for_chunk(tx) and (tx.chunk_count or self._is_head_fine(tx, reader)):
             self._send_chunk(tx, reader)
+        elif reader.refusal is not None and reader.received_bytes > self.skip_limit_bytes:
+            self._refuse_message(reader.refusal)
+            self.close()
         return taken
+
+    @property
+    def skip_limit_bytes(self) -> int:
+        """How much of what is refused is read, to stay in step and be heard; beyond it the session ends."""
+        return max(SKIP_FACTOR * self.entrance.configuration.max_message_size_bytes, SKIP_AT_LEAST_BYTES)
+
+    def content_progress(self) -> Progress | None:
+        """Which message's content is on its way and how many octets have come, counted from anywhere; None for commands and waits."""
+        if self.state is State.SKIP:
+            return "", -self._skip_bytes
+        if self.state not in (State.DATA, State.CHUNK, State.CHUNKING):
+            return None
+        tx = self.tx
+        assert tx is not None and tx.reader is not None
+        return tx.msgid, tx.reader.received_bytes
 
     def begin_chunk(self, tx: Transaction, size_bytes: int, *, is_last: bool) -> None:
         """The octets of a BDAT follow."""

@@ -285,6 +285,9 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
             self.close()  # nobody knows how many octets follow, and they must not be taken for commands
             return parsed
         size_bytes, is_last = parsed
+        if size_bytes > self.skip_limit_bytes:
+            self.close()
+            return r.S552_TOO_BIG
         tx = self.tx
         if tx is None or not tx.rcpts:
             self._skip(size_bytes)
