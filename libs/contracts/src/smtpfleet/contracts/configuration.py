@@ -40,6 +40,8 @@ class Table(Struct, frozen=True, array_like=True):
     path: file of the backend's data or of its configuration, "" for static and getpwnam.
     entries: keys as written, lower case, in order of the source; the value is "" in a list. Empty where is_inline is False.
     is_inline: the entries are here. False: ask config (config.table.lookup), because the backend is dynamic or the values are passwords.
+    password_kinds: of a table of credentials that config has read whole, which kinds of hash are in it: other, scram; empty where it cannot
+    know.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Table(Struct, frozen=True, array_like=True):
     path: str
     entries: dict[str, str]
     is_inline: bool = True
+    password_kinds: tuple[str, ...] = ()
 
 
 class Condition(Struct, frozen=True, array_like=True):

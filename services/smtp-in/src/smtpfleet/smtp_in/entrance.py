@@ -44,6 +44,12 @@ class Entrance:
         return self.listener.hostname or self.configuration.hostname
 
     @property
+    def password_kinds(self) -> tuple[str, ...]:
+        """What kinds of hash the listener's table holds, as far as config knows; () where it does not."""
+        table = self.configuration.tables.get(self.listener.auth_table)
+        return table.password_kinds if table is not None else ()
+
+    @property
     def is_submission(self) -> bool:
         """Whether messages begin their way there, and get what they lack."""
         return self.completion is not None and self.completion.is_submission
@@ -71,7 +77,7 @@ class Authentication(Protocol):
         """Whether this address may not even try."""
 
     def has_scram_keys(self, table: str) -> bool:
-        """Whether to offer SCRAM for a table of credentials."""
+        """Whether to offer SCRAM for a table of credentials, by what lookups have shown."""
 
 
 class Journal(Protocol):
