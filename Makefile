@@ -50,9 +50,21 @@ demo: $(READY) ## send mail through the running fleet, local and relayed, and sh
 test: $(READY) ## unit, wire, dialog and path tests (under five minutes)
 	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile -m 'not deploy and not failure and not slow and not interop' $(PYTEST_ARGS)
 
+# not pinned together with ours, for it wants an older cryptography; where it cannot be had its tests are skipped
+$(VENV)/sslyze/.ready: $(READY) requirements/sslyze.txt
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/sslyze.txt && touch $@ \
+	  || { rm -rf $(@D); echo 'make: sslyze could not be installed'; }
+
 .PHONY: test-interop
-test-interop: $(READY) ## beside programs no one here wrote; what is not installed is skipped, with the reason
+test-interop: $(READY) $(VENV)/sslyze/.ready ## beside programs no one here wrote; what is not installed is skipped, with the reason
 	$(BIN)/pytest -rs -m interop $(PYTEST_ARGS)
+
+# each target so long; what is found is written to tests/corpus/<target> and stays there as a test
+FUZZ_SECONDS ?= 20
+.PHONY: fuzz
+fuzz: $(READY) ## fuzz by coverage what reads foreign bytes and smtpd.conf, FUZZ_SECONDS each
+	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
 .PHONY: test-failure
 test-failure: $(READY) ## kill points and faults, one by one
@@ -91,6 +103,7 @@ lock: $(READY) ## write requirements/*.txt anew from the pyproject files
 	$(BIN)/python requirements/inputs.py
 	cd requirements && ../$(UV_COMPILE) $(UPGRADE) dev.in -o dev.txt
 	cd requirements && for name in $(ROLES) build; do ../$(UV_COMPILE) --constraint dev.txt $$name.in -o $$name.txt; done
+	cd requirements && ../$(UV_COMPILE) $(UPGRADE) sslyze.in -o sslyze.txt
 
 .PHONY: secrets
 secrets: ## passwords of your own for deploy/compose.yaml, into deploy/secrets/ (default: those in the repository)

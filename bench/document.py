@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.processes import ROOT
 
 RESULTS = ROOT / "bench" / "RESULTS.md"
-PARTS = ("matrix", "deep queue", "large tables", "handshakes", "profile", "notes")
+PARTS = ("matrix", "before and after", "busy sessions", "deep queue", "large tables", "handshakes", "profile", "notes")
 """In the order in which they stand. `notes` is written by hand: what is left to do and why."""
 _MARK = re.compile(r"^<!-- part: ([a-z ]+) -->\n", re.MULTILINE)
 

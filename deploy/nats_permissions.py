@@ -14,6 +14,8 @@ from smtpfleet.contracts.subjects import (
     QUEUE_ENVELOPE_LOAD,
     ROLES,
     SUBJECTS,
+    TABLES_BUCKET,
+    TABLES_READERS,
     Kind,
     Subject,
 )
@@ -28,6 +30,9 @@ DIRECT = (QUEUE_ENVELOPE_LOAD,)
 _BUCKET = f"{PREFIX}-{CONFIGURATION_BUCKET}"
 _BUCKET_STREAM = f"KV_{_BUCKET}"
 _BUCKET_SUBJECT = f"$KV.{_BUCKET}.{CONFIGURATION_KEY}"
+_TABLES = f"{PREFIX}-{TABLES_BUCKET}"
+_TABLES_STREAM = f"KV_{_TABLES}"
+_TABLES_SUBJECTS = f"$KV.{_TABLES}.*"
 _EVENT_STREAM = f"{PREFIX}-{EVENT_STREAM}"
 
 _HEAD = """\
@@ -44,7 +49,7 @@ max_payload: 8MB
 
 jetstream {
   store_dir: "/data"
-  # streams count with their max_bytes: the event stream's 256 MiB and the small configuration bucket
+  # streams count with their max_bytes: the event stream's 256 MiB; the rest is for the configurations and large tables that are kept
   max_file_store: 1GB
   max_memory_store: 64MB
 }
@@ -87,18 +92,28 @@ def _full(row: Subject) -> str:
 
 
 def _jetstream(role: str) -> list[str]:
-    """Everyone reads the configuration bucket; config alone makes and writes it, and makes the event stream."""
+    """Everyone reads the configuration, who looks into tables the large ones; config alone makes and writes both, and the event stream."""
     allowed = [
         f"$JS.API.STREAM.INFO.{_BUCKET_STREAM}",
         f"$JS.API.STREAM.MSG.GET.{_BUCKET_STREAM}",
         f"$JS.API.DIRECT.GET.{_BUCKET_STREAM}.{_BUCKET_SUBJECT}",
     ]
+    if role in TABLES_READERS:
+        allowed += [
+            f"$JS.API.STREAM.INFO.{_TABLES_STREAM}",
+            f"$JS.API.STREAM.MSG.GET.{_TABLES_STREAM}",
+            f"$JS.API.DIRECT.GET.{_TABLES_STREAM}.{_TABLES_SUBJECTS}",
+        ]
     if role == "config":
         allowed += [
             f"$JS.API.STREAM.CREATE.{_BUCKET_STREAM}",
             # earlier versions, by revision
             f"$JS.API.DIRECT.GET.{_BUCKET_STREAM}",
             _BUCKET_SUBJECT,
+            f"$JS.API.STREAM.CREATE.{_TABLES_STREAM}",
+            # parts of tables that no kept configuration names
+            f"$JS.API.STREAM.PURGE.{_TABLES_STREAM}",
+            _TABLES_SUBJECTS,
             f"$JS.API.STREAM.INFO.{_EVENT_STREAM}",
             f"$JS.API.STREAM.CREATE.{_EVENT_STREAM}",
         ]

@@ -101,6 +101,7 @@ def test_the_same_functions_build_the_keys() -> None:
     assert keys.caller("n", "a") == keys.CALLER.form.replace("<network>", "n").replace("<address or network>", "a")
     assert keys.failures("k", "n") == keys.FAILURES.form.replace("<kind>", "k").replace("<name>", "n")
     assert keys.welcome("u") == keys.WELCOME.form.replace("<user>", "u")
+    assert keys.damaged("ab", 1) == keys.tag(1) + keys.DAMAGED.form.replace("<msgid>", "ab")
 
 
 def test_no_todo_without_an_issue() -> None:

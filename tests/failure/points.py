@@ -91,3 +91,6 @@ POINTS = (
 
 BOUNCE_POINTS = ("queue.bounce.built", "queue.bounce.committed")
 """Dying there must give exactly one bounce all the same."""
+
+CONFIG_POINTS = ("config.parts.written", "config.snapshot.written")
+"""Reached when a configuration is published; no mail is needed (test_configuration.py)."""

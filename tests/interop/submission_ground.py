@@ -1,6 +1,6 @@
 """A fleet that clients no one here wrote submit to: STARTTLS with and without AUTH, TLS from the first byte, client certificates.
 
-Used by test_clients.py and test_relaying_servers.py. Programs that are absent skip their tests with the reason.
+Used by test_clients.py, test_postfix.py and test_opensmtpd.py. Programs that are absent skip their tests with the reason.
 """
 
 import shutil
@@ -56,9 +56,9 @@ class Submission:
         self.fleet = Fleet(root, replicas={"mta": 0, "admin": 0}, config_text=text, exit_deadline_s=0.5)
         self._seen: set[Path] = set()
 
-    def issue(self, stem: str, *names: str) -> tuple[Path, Path]:
+    def issue(self, stem: str, *names: str, is_rsa: bool = False) -> tuple[Path, Path]:
         """A certificate of our authority with its key, as files."""
-        issued = self.authority.issue_cert(*names)
+        issued = self.authority.issue_cert(*names, key_type=trustme.KeyType.RSA if is_rsa else trustme.KeyType.ECDSA)
         key, certificate = self.etc / f"{stem}.key", self.etc / f"{stem}.pem"
         key.write_bytes(issued.private_key_pem.bytes())
         key.chmod(0o600)

@@ -18,6 +18,14 @@ TEXT = f"From: <{FROM}>\r\nTo: <{TO}>\r\nSubject: interop\r\n\r\n.a dot\r\n..\r\
 # swaks
 
 
+def swaks() -> str:
+    """swaks, if it can speak TLS."""
+    path = program("swaks")
+    if "TLS supported" not in run(path, "--support")[1]:
+        pytest.skip("swaks has no TLS here (libnet-ssleay-perl)")
+    return path
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -31,7 +39,7 @@ TEXT = f"From: <{FROM}>\r\nTo: <{TO}>\r\nSubject: interop\r\n\r\n.a dot\r\n..\r\
 def test_swaks(submission: Submission, options: list[str]) -> None:
     who = ["--auth-user", USER, "--auth-password", PASSWORD] if "--auth" in options else []
     code, output = run(
-        program("swaks"), "--server", f"127.0.0.1:{submission.smtp_port}", "--from", FROM, "--to", TO,
+        swaks(), "--server", f"127.0.0.1:{submission.smtp_port}", "--from", FROM, "--to", TO,
         "--ehlo", "client.test", "--body", ".dots\n..\nend", *options, *who,
     )  # fmt: skip
     assert code == 0, output
@@ -43,7 +51,7 @@ def test_swaks(submission: Submission, options: list[str]) -> None:
 
 def test_swaks_from_the_first_byte(submission: Submission) -> None:
     code, output = run(
-        program("swaks"), "--server", f"127.0.0.1:{submission.smtps_port}", "--tlsc", "--from", FROM, "--to", TO,
+        swaks(), "--server", f"127.0.0.1:{submission.smtps_port}", "--tlsc", "--from", FROM, "--to", TO,
         "--auth", "PLAIN", "--auth-user", USER, "--auth-password", PASSWORD,
     )  # fmt: skip
     assert code == 0, output
@@ -59,7 +67,7 @@ def test_swaks_from_the_first_byte(submission: Submission) -> None:
 )
 def test_swaks_is_refused(submission: Submission, options: list[str], reply: str) -> None:
     code, output = run(
-        program("swaks"), "--server", f"127.0.0.1:{submission.auth_port}", "--from", FROM, "--to", TO,
+        swaks(), "--server", f"127.0.0.1:{submission.auth_port}", "--from", FROM, "--to", TO,
         "--auth", "PLAIN", "--auth-user", USER, *options,
     )  # fmt: skip
     assert code != 0
@@ -68,7 +76,7 @@ def test_swaks_is_refused(submission: Submission, options: list[str], reply: str
 
 def test_swaks_may_not_relay(submission: Submission) -> None:
     code, output = run(
-        program("swaks"), "--server", f"127.0.0.1:{submission.smtp_port}", "--from", FROM, "--to", "x@elsewhere.test"
+        swaks(), "--server", f"127.0.0.1:{submission.smtp_port}", "--from", FROM, "--to", "x@elsewhere.test"
     )
     assert code != 0
     assert "550 5.7.1" in output or "550 5.1" in output, output
@@ -117,6 +125,49 @@ def test_s_nail(submission: Submission, tmp_path: Path) -> None:
     assert code == 0, output
     (content,) = submission.delivered()
     assert b"a body" in content and b"auth=yes" in content
+
+
+# mutt
+
+MUTTRC = """\
+set from={user}@example.test envelope_from=yes hostname=client.test copy=no record=""
+set smtp_url={url} smtp_pass="{password}" smtp_authenticators={mechanism}
+set ssl_starttls=yes ssl_force_tls=yes ssl_verify_host=yes ssl_verify_dates=yes certificate_file={trusted}
+"""
+
+
+def run_mutt(submission: Submission, home: Path, scheme: str, mechanism: str, trusted: Path) -> tuple[int, str]:
+    """One message by `scheme`; nothing of the machine's configuration or of a user's counts."""
+    home.mkdir(exist_ok=True)
+    port = submission.smtps_port if scheme == "smtps" else submission.auth_port
+    url = f"{scheme}://{USER}@{NAME}:{port}"
+    (home / "muttrc").write_text(
+        MUTTRC.format(user=USER, url=url, password=PASSWORD, mechanism=mechanism, trusted=trusted)
+    )
+    code, output = run(
+        program("mutt"), "-n", "-F", str(home / "muttrc"), "-s", "interop", TO, given=".a dot\n..\nbody\n",
+        environ={"HOME": str(home), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+    )  # fmt: skip
+    if "No authenticators available" in output:
+        pytest.skip("no SASL modules for mutt here (libsasl2-modules)")
+    return code, output
+
+
+@pytest.mark.parametrize("mechanism", ["plain", "login"])
+@pytest.mark.parametrize("scheme", ["smtp", "smtps"])
+def test_mutt(submission: Submission, tmp_path: Path, scheme: str, mechanism: str) -> None:
+    code, output = run_mutt(submission, tmp_path, scheme, mechanism, submission.ca_file)
+    assert code == 0, output
+    (content,) = submission.delivered()
+    assert content.endswith(b"\n\n.a dot\n..\nbody\n") and b"with ESMTPSA" in content
+
+
+def test_mutt_sends_nothing_to_a_certificate_it_does_not_trust(submission: Submission, tmp_path: Path) -> None:
+    """So the other tests of mutt saw a certificate that it had verified."""
+    nobody = tmp_path / "nobody.pem"
+    nobody.touch()
+    code, output = run_mutt(submission, tmp_path / "home", "smtp", "plain", nobody)
+    assert code != 0 and "Untrusted server certificate" in output, output
 
 
 # smtplib
@@ -218,9 +269,9 @@ def test_a_client_certificate_is_asked_for_and_checked(submission: Submission) -
     certificate, key = submission.issue("client", "client.test")
     at = ["--server", f"127.0.0.1:{submission.strict_port}", "--tls", "--from", FROM, "--to", TO]
     code, output = run(
-        program("swaks"), *at, "--tls-cert", str(certificate), "--tls-key", str(key)
+        swaks(), *at, "--tls-cert", str(certificate), "--tls-key", str(key)
     )  # fmt: skip
     assert code == 0, output
     submission.delivered()
-    code, output = run(program("swaks"), *at)
+    code, output = run(swaks(), *at)
     assert code != 0, output

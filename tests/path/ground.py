@@ -92,8 +92,16 @@ def mail(subject: str, body: str = "Hello") -> bytes:
 class Ground:
     """A context manager: the world and a fleet in it, running."""
 
-    def __init__(self, root: Path, *, replicas: dict[str, int] | None = None, config: str = CONFIG) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        replicas: dict[str, int] | None = None,
+        config: str = CONFIG,
+        queue_settings: dict[str, object] | None = None,
+    ) -> None:
         self.world = World()
+        self._queue_settings = queue_settings or {}
         self.config = config.replace("@PEER_PORT@", str(self.world.port))
         self._root = root
         self._replicas = replicas or {}
@@ -107,6 +115,8 @@ class Ground:
                     "nameservers": self.world.nameserver, "mx_port": self.world.port, "dns_timeout_s": 3, "route_penalty_s": 0
                 },
                 "config": {"config_poll_s": 0.2, "server_name": "mx.example.test"},
+                "mda": {"forward_programs": True},
+                "queue": self._queue_settings,
             }  # fmt: skip
             self.fleet = Fleet(self._root, replicas=self._replicas, settings=settings, config_text=self.config)
             self.fleet.__enter__()

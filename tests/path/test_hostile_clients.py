@@ -19,8 +19,9 @@ IDLE_SESSIONS = 400
 
 @contextmanager
 def raw_session(ground: Ground, sent: bytes = b"", *, source: str = STRANGER) -> Iterator[socket.socket]:
-    """A socket to smtp-in on which `sent` has been said."""
+    """A socket to smtp-in on which `sent` has been said, after the banner, which is still to be read."""
     with socket.create_connection(ground.fleet.smtp_address, timeout=20, source_address=(source, 0)) as connection:
+        connection.recv(1, socket.MSG_PEEK)
         connection.sendall(sent)
         yield connection
 

@@ -26,9 +26,11 @@ from smtpfleet.queue.bouncer import Bouncer
 from smtpfleet.queue.cache import EnvelopeCache
 from smtpfleet.queue.chunks import Chunks
 from smtpfleet.queue.committer import Committer
+from smtpfleet.queue.keyring import KeyRing
 from smtpfleet.queue.loaded import Loaded
 from smtpfleet.queue.loader import Loader
 from smtpfleet.queue.results import Results
+from smtpfleet.queue.stored_form import StoredForm
 from smtpfleet.queue.views import Views
 from smtpfleet.runtime.maillog import MailLog
 from smtpfleet.runtime.store import Store, StoreSettings
@@ -82,6 +84,7 @@ class Parts:
     """Everything one replica of queue and scheduler is made of."""
 
     store: Store
+    form: StoredForm
     bus: RecordingBus
     cache: EnvelopeCache
     committer: Committer
@@ -94,23 +97,27 @@ class Parts:
     shards: int
 
 
-def make_parts(redis_url: str, *, replica: str = "q1", shards: int = 1, bounce_delay_ms: int = 0) -> Parts:
-    """One replica's objects."""
+def make_parts(
+    redis_url: str, *, replica: str = "q1", shards: int = 1, bounce_delay_ms: int = 0, keys_text: str = ""
+) -> Parts:
+    """One replica's objects; what it writes is neither compressed nor encrypted until form.configure says so."""
     log = MailLog("test")
     store = Store(StoreSettings(redis_url=redis_url, shards=shards), log)
     bus: Any = RecordingBus()
     snapshot: Any = FixedSnapshot()
+    form = StoredForm(KeyRing.parse(keys_text))
+    form.configure(compression=False, encryption=False)
     cache = EnvelopeCache(64 * 1024 * 1024)
     loaded = Loaded()
     announcer = Announcer(bus)
-    committer = Committer(store, cache, announcer, log, replica=replica, shards=shards, waitaof=False)
+    committer = Committer(store, form, cache, announcer, log, replica=replica, shards=shards, waitaof=False)
     results = Results(
-        store, cache, loaded, announcer, log, shards=shards, bounce_delay_ms=bounce_delay_ms, waitaof=False
+        store, form, cache, loaded, announcer, log, shards=shards, bounce_delay_ms=bounce_delay_ms, waitaof=False
     )
     return Parts(
-        store, bus, cache, committer, Chunks(store, shards=shards),
-        Loader(store, cache, loaded, results, replica=replica, shards=shards), results,
-        Bouncer(store, snapshot, announcer, log, shards=shards, waitaof=False), Views(store, shards=shards),
+        store, form, bus, cache, committer, Chunks(store, form, log, shards=shards),
+        Loader(store, form, cache, loaded, results, replica=replica, shards=shards), results,
+        Bouncer(store, form, snapshot, announcer, log, shards=shards, waitaof=False), Views(store, form, shards=shards),
         Claims(store, shards=shards, lease_ms=LEASE_MS), shards,
     )  # fmt: skip
 

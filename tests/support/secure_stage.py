@@ -18,6 +18,7 @@ from smtpfleet.contracts.configuration import Ca, Configuration, Listener, Pki
 from smtpfleet.contracts.events import AcceptedEvents
 from smtpfleet.contracts.subjects import EVENT_MESSAGE_ACCEPTED
 from smtpfleet.mail.tables import Tables
+from smtpfleet.smtp_in.callers import Callers
 from smtpfleet.smtp_in.connections import Server
 from smtpfleet.smtp_in.credentials import Authenticator
 from smtpfleet.smtp_in.journal import FactLog
@@ -75,8 +76,9 @@ def encoded(text: str) -> str:
 class SecureStage:
     """A running smtp-in; `listen` first."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, callers: Callers | None = None) -> None:
         self.folder = folder
+        self.applied = make_configuration()
         self.authority = trustme.CA()
         self.credentials = Credentials()
         self.inner = Stage()
@@ -94,6 +96,7 @@ class SecureStage:
             max_sessions=1000,
             content_memory_bytes=2**28,
             authenticator=self.authenticator,
+            callers=callers,
         )
         self.tls = TlsContexts(self.inner.log, str(folder))
         self.listeners = Listeners(
@@ -102,6 +105,7 @@ class SecureStage:
             self.tls,
             str(folder / "smtp.sock"),
             journal.note_turned_back,
+            callers,
         )
         self.port = 0
 
@@ -130,6 +134,7 @@ class SecureStage:
         )
 
     async def apply(self, configuration: Configuration) -> None:
+        self.applied = configuration
         await self.listeners.apply(configuration, Tables(configuration))
 
     async def listen(self, **options: Any) -> None:

@@ -33,11 +33,13 @@ from smtpfleet.runtime.forwards import Forwards
 from smtpfleet.runtime.forwards import Requester as Asking
 from smtpfleet.runtime.maillog import MailLog
 from smtpfleet.runtime.questions import Questions
+from smtpfleet.runtime.srs_client import SrsClient
 from smtpfleet.runtime.table_client import TableClient
 from smtpfleet.smtp_in.committer import Committer
 from smtpfleet.smtp_in.connections import Server
 from smtpfleet.smtp_in.credentials import Authenticator
 from smtpfleet.smtp_in.entrance import Entrance
+from smtpfleet.smtp_in.failures import LocalFailures
 from smtpfleet.smtp_in.gate import Gate
 from smtpfleet.smtp_in.inquiries import Inquiries
 from smtpfleet.smtp_in.journal import FactLog
@@ -138,7 +140,7 @@ class MemoryTransport:
 def inquiries_of(roles: Asking, background: Background) -> Inquiries:
     """What a recipient may wait for, asked of `roles`."""
     forwards = Forwards(roles, asyncio.get_running_loop().time)
-    return Inquiries(Questions(forwards, TableClient(roles)), background.spawn)
+    return Inquiries(Questions(forwards, TableClient(roles), SrsClient(roles)), background.spawn)
 
 
 class Stage:
@@ -152,6 +154,7 @@ class Stage:
         content_memory_bytes: int = 2**28,
         roles: Asking | None = None,
         credentials: Credentials | None = None,
+        failures: LocalFailures | None = None,
     ) -> None:
         """roles: config and mda, for what the snapshot does not know; without them nobody has a `.forward`. credentials: without, no AUTH."""
         self.queue = FakeQueue()
@@ -163,7 +166,7 @@ class Stage:
         journal = FactLog(log, lambda events: self.queue.publish(EVENT_MESSAGE_ACCEPTED, events), time.time)
         self.committer = Committer(self.queue, self.gate, self.background.spawn, journal.publish_accepted)
         self.authenticator = credentials and Authenticator(
-            credentials, QuickFailures(time.monotonic), self.background.spawn, log, threads=1
+            credentials, failures or QuickFailures(time.monotonic), self.background.spawn, log, threads=1
         )
         self.server = Server(
             authenticator=self.authenticator,

@@ -6,6 +6,7 @@ from smtpfleet.contracts import callers as p
 from smtpfleet.contracts import commands as c
 from smtpfleet.contracts import configuration as cfg
 from smtpfleet.contracts import events as e
+from smtpfleet.contracts import srs
 from smtpfleet.contracts.envelope import Envelope, LocalDispatcher, RemoteDispatcher
 from smtpfleet.contracts.outcome import Outcome, OutcomeKind
 from smtpfleet.contracts.status import Status
@@ -111,6 +112,10 @@ SAMPLES: dict[str, Struct] = {
     "ExplainQuery": c.ExplainQuery(
         "192.0.2.9", "client", "a@example.net", "b@example.org", "edge", "bob", True, "c.net"
     ),
+    "SrsRewriteQuery": srs.SrsRewriteQuery([("alice@example.net", "example.org")]),
+    "SrsRewriteReply": srs.SrsRewriteReply("", ["SRS0=HHHH=TT=example.net=alice@example.org", None]),
+    "SrsRestoreQuery": srs.SrsRestoreQuery("SRS0=HHHH=TT=example.net=alice@example.org"),
+    "SrsRestoreReply": srs.SrsRestoreReply("", "alice@example.net", ""),
     "VersionsQuery": c.VersionsQuery(),
     "VersionsReply": c.VersionsReply(
         [c.ConfigurationVersion("3-0a1b2c3d", "mx.example.org", 4, 2, 3, "5d41402a")], "smtpd.conf:1:1: syntax error"
@@ -131,7 +136,10 @@ SAMPLES: dict[str, Struct] = {
         version="3-0a1b2c3d",
         hostname="mx.example.org",
         listeners=(cfg.Listener("0.0.0.0", 25, "mx.example.org", "edge"),),
-        tables={"users": cfg.Table("users", "mapping", "file", "/users", {"alice": "1:1:/home/alice"})},
+        tables={
+            "users": cfg.Table("users", "mapping", "file", "/users", {"alice": "1:1:/home/alice"}),
+            "many": cfg.Table("many", "list", "file", "/many", {}, False, ("0a1b2c3d" * 4, "4e5f6071" * 4)),
+        },
         rules=(
             cfg.Rule(
                 cfg.Location("smtpd.conf", 3, 1),

@@ -6,9 +6,12 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from smtpfleet.mail.srs import encode
 
 TEXT = 'who = "a.test"\nlisten on 127.0.0.1 port 2525\naccept for domain $who relay\n'
 
@@ -106,3 +109,33 @@ def test_explain_asks_databases(conf: Path, tmp_path: Path) -> None:
     done = run("explain", "-f", str(conf), "--from", "192.0.2.1", "--rcpt", "staff@a.test")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "  table <al>, staff: alice\n" in done.stdout
+
+
+WITH_SRS = """\
+srs key "key-of-the-operator"
+table users { alice = "1:1:/home/alice" }
+table virtuals { "out@a.test" = "bob@far.test" }
+listen on 192.0.2.1 port 2525
+action in maildir virtual <virtuals> userbase <users>
+action out relay srs
+match from any for domain "a.test" action in
+match from local for any action out
+"""
+
+
+def test_explain_shows_srs_and_show_does_not_show_its_key(conf: Path) -> None:
+    conf.write_text(WITH_SRS)
+    stranger = ("explain", "-f", str(conf), "--from", "192.0.2.9")
+    forwarded = run(*stranger, "--sender", "carol@x.test", "--rcpt", "out@a.test")
+    assert "from <carol@x.test>, which srs turns into an address of a.test" in forwarded.stdout, forwarded.stderr
+    day = int(time.time()) // 86400
+    rewritten = encode("carol@x.test", "a.test", "key-of-the-operator", day)
+    back = run(*stranger, "--rcpt", str(rewritten))
+    assert f"  srs, {rewritten}: goes back to carol@x.test\n" in back.stdout, back.stderr
+    assert "envelope: carol@x.test via smtp the MX of x.test" in back.stdout
+    old = run(*stranger, "--rcpt", str(encode("carol@x.test", "a.test", "key-of-the-operator", day - 9)))
+    assert (old.returncode, "older than srs ttl" in old.stdout) == (2, True)
+    shown = run("show", str(conf))
+    assert shown.returncode == 0
+    texts = [done.stdout + done.stderr for done in (forwarded, back, old, shown)]
+    assert "key-of-the-operator" not in "".join(texts)

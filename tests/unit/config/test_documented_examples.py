@@ -91,6 +91,15 @@ def test_the_example_compiles(text: str, language: str, tmp_path: Path) -> None:
     assert compiled.configuration.language == language
 
 
+def test_the_example_of_the_modern_form_compiles(tmp_path: Path) -> None:
+    text = example_of(LANGUAGE.partition("## The modern form, by example")[2])
+    (tmp_path / "secrets").write_text("provider: user:password\n")
+    shutil.copy(make_root(tmp_path) + "/etc/mail/users", tmp_path / "users")
+    compiled = compile_text(tmp_path, f"table aliases {PLACEHOLDERS['aliases']}\n{text}")
+    assert compiled.configuration is not None, compiled.render()
+    assert (compiled.configuration.language, len(compiled.configuration.rules)) == (MODERN, 3)
+
+
 @pytest.mark.parametrize("heading", FILES_THAT_RUN)
 def test_a_whole_file_compiles(heading: str, tmp_path: Path) -> None:
     compiled = compile_text(tmp_path, FILES_THAT_RUN[heading], root=make_root(tmp_path))

@@ -2,12 +2,15 @@
 
 import dataclasses
 import os
+import random
+import re
 from pathlib import Path
 
 import pytest
 
-from smtpfleet.config.language.compilation import compile_file
+from smtpfleet.config.language.compilation import SNAPSHOT_LIMIT_BYTES, compile_file
 from smtpfleet.config.language.files import ConfigFiles, ReadFile, Unreadable
+from smtpfleet.contracts.table_parts import read_part
 from tests.unit.config.stage import HOST, LISTENER, RULE, compile_text
 
 
@@ -77,10 +80,36 @@ def test_a_missing_main_file_is_one_plain_line(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_snapshot_larger_than_the_bus_carries_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "big").write_text("".join(f"user{number:07}@example.test x{'y' * 60}\n" for number in range(90_000)))
+    # Each table is small enough for the snapshot itself, but there are too many.
+    name = "x" * 60
+    tables = "".join(
+        f"table t{number} {{ {', '.join(f'{name}{entry}' for entry in range(200))} }}\n" for number in range(600)
+    )
+    compiled = compile_text(tmp_path, f"{LISTENER}{tables}{RULE}")
+    assert compiled.configuration is None and compiled.cut is None
+    assert re.search(r"the compiled configuration has \d+ bytes, large tables aside", compiled.render())
+    assert f"the bus carries {SNAPSHOT_LIMIT_BYTES} bytes at a time" in compiled.render()
+
+
+def test_an_entry_larger_than_the_bus_carries_is_refused(tmp_path: Path) -> None:
+    noise = random.Random(1).randbytes(SNAPSHOT_LIMIT_BYTES).hex()  # does not compress below half
+    (tmp_path / "big").write_text(f"a {noise}{noise[::-1]}\n")
     compiled = compile_text(tmp_path, f"{LISTENER}table big file:big\n{RULE}")
     assert compiled.configuration is None
-    assert "the bus carries" in compiled.render()
+    assert f"table big has an entry of more than {SNAPSHOT_LIMIT_BYTES} bytes" in compiled.render()
+
+
+def test_a_table_larger_than_the_bus_carries_is_cut(tmp_path: Path) -> None:
+    (tmp_path / "big").write_text("".join(f"user{number:07}@example.test x{'y' * 60}\n" for number in range(90_000)))
+    compiled = compile_text(tmp_path, f"{LISTENER}table big file:big\n{RULE}")
+    assert compiled.configuration is not None and compiled.cut is not None
+    published = compiled.cut.configuration.tables["big"]
+    assert (published.entries, published.is_inline) == ({}, False)
+    assert set(published.parts) == set(compiled.cut.parts) and len(published.parts) > 10
+    joined: dict[str, str] = {}
+    for part in published.parts:
+        joined |= read_part(part, compiled.cut.parts[part])
+    assert list(joined.items()) == list(compiled.configuration.tables["big"].entries.items())
 
 
 def test_no_server_name_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """Publication: versions grow, the same content is written once, and replicas do not fight. On a fake store and on the real NATS."""
 
 import asyncio
-import io
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -12,56 +10,9 @@ from smtpfleet.config.publisher import KeyValue, Publisher, digest_of, number_in
 from smtpfleet.contracts import wire
 from smtpfleet.contracts.configuration import Configuration
 from smtpfleet.contracts.subjects import CONFIGURATION_BUCKET, CONFIGURATION_KEY
-from smtpfleet.local.servers import NatsServer
-from smtpfleet.runtime.bus import Bus, BusUnavailable, KvConflict
-from smtpfleet.runtime.maillog import MailLog
-from smtpfleet.runtime.settings import RoleSettings
+from smtpfleet.runtime.bus import BusUnavailable, KvConflict
+from tests.support.fake_store import FakeStore
 from tests.unit.config.stage import LISTENER, compile_text
-
-
-class FakeStore:
-    """A key-value store with revisions, in memory; passes the same tests as the real one."""
-
-    def __init__(self) -> None:
-        self._entry: tuple[bytes, int] | None = None
-        self._revision = 0
-        self._kept: dict[int, bytes] = {}
-
-    async def kv_get(self, bucket: str, key: str) -> tuple[bytes, int] | None:
-        await asyncio.sleep(0)
-        return self._entry
-
-    async def kv_put(self, bucket: str, key: str, data: bytes, *, last: int | None = None) -> int:
-        await asyncio.sleep(0)
-        if last is not None and last != self._revision:
-            raise KvConflict(f"revision is {self._revision}")
-        self._revision += 1
-        self._entry = (data, self._revision)
-        self._kept[self._revision] = data
-        return self._revision
-
-    async def kv_get_revision(self, bucket: str, key: str, revision: int) -> bytes | None:
-        await asyncio.sleep(0)
-        return self._kept.get(revision)
-
-    def delete(self) -> None:
-        """What `nats kv del` leaves: no value, and a revision."""
-        self._revision += 1
-        self._entry = None
-
-
-@pytest.fixture(params=["fake", pytest.param("nats", marks=pytest.mark.connected)])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[KeyValue]:
-    if request.param == "fake":
-        yield FakeStore()
-        return
-    server: NatsServer = request.getfixturevalue("own_nats")
-    settings = RoleSettings(replica="c1", nats_url=server.url, nats_prefix=request.getfixturevalue("nats_prefix"))
-    bus = Bus("config", settings, MailLog("test", stream=io.StringIO()))
-    await bus.connect()
-    await bus.ensure_streams(CONFIGURATION_BUCKET)
-    yield bus
-    await bus.close()
 
 
 @pytest.fixture

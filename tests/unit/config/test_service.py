@@ -18,6 +18,7 @@ import pytest
 
 from smtpfleet.config.publisher import Publisher
 from smtpfleet.contracts.configuration import Configuration
+from smtpfleet.contracts.subjects import TABLES_BUCKET
 from smtpfleet.local.servers import NatsServer
 from smtpfleet.runtime.bus import Bus
 from smtpfleet.runtime.maillog import MailLog
@@ -298,8 +299,39 @@ async def test_a_nats_that_lost_its_store_gets_the_configuration_again(
         nats.stop()
 
 
+async def test_a_lost_part_of_a_large_table_is_written_again(
+    start: Start, conf: Path, tmp_path: Path, nats_prefix: str
+) -> None:
+    (tmp_path / "domains").write_text("".join(f"d{number}.example.test\n" for number in range(40_000)))
+    nats = NatsServer(tmp_path / "nats")
+    nats.start()
+    bus = Bus(
+        "admin",
+        RoleSettings(replica="test", nats_url=nats.url, nats_prefix=nats_prefix),
+        MailLog("test", stream=io.StringIO()),
+    )
+    try:
+        process = start(nats=nats)
+        await process.becomes_ready()
+        await bus.connect()
+        parts, revision = await bus.kv_keys(TABLES_BUCKET)
+        current = await Publisher(bus).current()
+        assert current is not None and set(current.tables["domains"].parts) == parts and len(parts) > 1
+        await bus.kv_purge(TABLES_BUCKET, min(parts), up_to=revision)
+        nats.restart()  # config looks at the buckets after every reconnection
+        await process.says("parts of tables were lost and are written again parts=1")
+        await until(lambda: bus.is_connected, lambda: process.log, DEADLINE_S)
+        assert (await bus.kv_keys(TABLES_BUCKET))[0] == parts
+        assert process.log.count("configuration published") == 1
+    finally:
+        await bus.close()
+        nats.stop()
+
+
 async def test_bad_settings_are_refused(start: Start, conf: Path, tmp_path: Path, own_nats: NatsServer) -> None:
-    environment = {**os.environ, "SMTPFLEET_NATS_URL": own_nats.url, "SMTPFLEET_CONFIG_MACROS": "nonsense"}
+    # a flag of the tests themselves, such as SMTPFLEET_REWRITE_GOLDENS, is an unknown setting to it
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SMTPFLEET_")}
+    environment = {**inherited, "SMTPFLEET_NATS_URL": own_nats.url, "SMTPFLEET_CONFIG_MACROS": "nonsense"}
     command = [sys.executable, "-m", "smtpfleet.config"]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=20, env=environment)
     assert done.returncode == 2

@@ -1,5 +1,7 @@
 """Delays, sizes, relay URLs, macro definitions, table files: text to value."""
 
+from pathlib import Path
+
 import pytest
 
 from smtpfleet.config.language.diagnostics import SUGGESTIONS_MAX, Diagnostics, did_you_mean
@@ -8,6 +10,7 @@ from smtpfleet.config.language.macros import BadMacro, parse_definitions, split_
 from smtpfleet.config.language.relay_url import SCHEMES, BadUrl, RelayUrl, parse_relay_url
 from smtpfleet.config.language.source import SourceText, Span
 from smtpfleet.config.language.tablefile import LIST, MAPPING, parse_table_file
+from tests.unit.config.stage import LISTENER, compile_text
 
 DELAYS = {
     "1s": 1, "90m": 5400, "4h": 14400, "4d": 345600, "2147483647s": 2147483647,
@@ -115,3 +118,20 @@ TABLE_FILES = {
 def test_table_file(text: str) -> None:
     found = parse_table_file(SourceText("t", text, 1), Diagnostics())
     assert (found.kind, found.entries) == TABLE_FILES[text]
+
+
+def test_every_table_is_published_with_its_keys_in_lower_case(tmp_path: Path) -> None:
+    """mail.tables relies on it: it looks a key up as it is."""
+    (tmp_path / "file").write_text("ROOT: Alice\n")
+    (tmp_path / "lines").write_text("ROOT:x:y Alice\n")
+    (tmp_path / "passwd").write_text("Bob:x:1:1::/home/Bob:/bin/sh\n")
+    text = (
+        f"{LISTENER}table a file:file\ntable b file:lines\ntable c passwd:/passwd\ntable d {{ Carol = Dave }}\ntable e {{ X.Test }}\n"
+        "accept for domain <e> alias <a> userbase <c> deliver to maildir\naccept for domain { Y.Test } virtual <b> deliver to maildir\n"
+        "accept for local virtual <d> deliver to maildir\n"
+    )
+    compiled = compile_text(tmp_path, text, root=str(tmp_path))
+    assert compiled.configuration is not None, compiled.render()
+    keys = [key for table in compiled.configuration.tables.values() for key in table.entries]
+    assert {"root", "bob", "carol", "x.test", "y.test"} <= set(keys)
+    assert keys == [key.lower() for key in keys]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from smtpfleet.config.language.compilation import compile_file
-from smtpfleet.config.watcher import RACY_NS, FileWatcher
+from smtpfleet.config.language.stamp import RACY_NS
+from smtpfleet.config.watcher import FileWatcher
 from tests.unit.config.stage import HOST, LISTENER, RULE
 
 CONTENT = f'{LISTENER}include "extra.conf"\ntable users file:users\n{RULE}'

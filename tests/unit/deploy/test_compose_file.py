@@ -11,6 +11,7 @@ from smtpfleet.contracts.subjects import ROLES
 DEPLOY = Path(__file__).parents[3] / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
+QUEUE_KEY: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.queue-key.yaml").read_text())
 LASTING = (*ROLES, "nats", "redis")
 
 
@@ -42,6 +43,15 @@ def test_only_queue_and_scheduler_know_where_redis_is() -> None:
     assert {name for name in LASTING if "redis" in SERVICES[name].get("secrets", [])} == {"queue", "scheduler", "redis"}
     assert {name for name in LASTING if "store" in SERVICES[name]["networks"]} == {"queue", "scheduler", "redis"}
     assert COMPOSE["networks"]["store"]["internal"] is True
+
+
+def test_the_key_of_the_queue_is_for_queue_alone_and_no_public_one_exists() -> None:
+    assert list(QUEUE_KEY["services"]) == ["queue"]
+    queue = QUEUE_KEY["services"]["queue"]
+    assert queue["environment"] == {"SMTPFLEET_QUEUE_KEY_FILE": f"/run/secrets/{queue['secrets'][0]}"}
+    assert list(QUEUE_KEY["secrets"]) == queue["secrets"]
+    assert not list((DEPLOY / "secrets" / "dev").glob("queue*"))
+    assert "QUEUE_KEY" not in str(SERVICES)
 
 
 def test_only_mda_mounts_the_homes() -> None:

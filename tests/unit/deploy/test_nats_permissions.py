@@ -13,7 +13,15 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
 
-from smtpfleet.contracts.subjects import CONFIGURATION_BUCKET, CONFIGURATION_KEY, ROLES, SUBJECTS, Kind, Subject
+from smtpfleet.contracts.subjects import (
+    CONFIGURATION_BUCKET,
+    CONFIGURATION_KEY,
+    ROLES,
+    SUBJECTS,
+    TABLES_BUCKET,
+    Kind,
+    Subject,
+)
 from smtpfleet.local.binaries import find_nats_server
 from smtpfleet.local.child import await_answer
 from smtpfleet.local.ports import free_port
@@ -138,7 +146,12 @@ async def test_load_reaches_one_replica(connected: Connected) -> None:
         pytest.param("mta", "smtpfleet.queue.message.commit", id="a worker commits nothing"),
         pytest.param("smtp-in", "smtpfleet.queue.envelope.result", id="smtp-in reports no outcomes"),
         pytest.param("admin", "smtpfleet.queue.envelope.load", id="admin loads no mail"),
+        pytest.param("smtp-in", "smtpfleet.config.srs.rewrite", id="smtp-in has no sender signed"),
+        pytest.param("mta", "smtpfleet.config.srs.restore", id="mta has no sender told"),
         pytest.param("mda", "$KV.smtpfleet-configuration.current", id="only config writes the configuration"),
+        pytest.param("smtp-in", "$KV.smtpfleet-tables.0a", id="only config writes tables"),
+        pytest.param("queue", "$JS.API.STREAM.PURGE.KV_smtpfleet-tables", id="only config takes tables away"),
+        pytest.param("admin", "$JS.API.STREAM.MSG.GET.KV_smtpfleet-tables", id="admin looks into no table"),
         pytest.param("queue", "$JS.API.STREAM.DELETE.smtpfleet-events", id="nobody deletes the events"),
         pytest.param("mda", "_INBOX_mta.x", id="nobody writes into another's inbox"),
     ],
@@ -182,11 +195,17 @@ async def test_the_bus_publishes_and_reads_the_configuration_under_these_permiss
         await buses[role].connect()
     announced = asyncio.Event()
     await buses["mda"].kv_watch(CONFIGURATION_BUCKET, CONFIGURATION_KEY, announced.set)
-    await buses["config"].ensure_streams(CONFIGURATION_BUCKET)
-    await buses["config"].ensure_streams(CONFIGURATION_BUCKET)
+    await buses["config"].ensure_streams()
+    await buses["config"].ensure_streams()
     revision = await buses["config"].kv_put(CONFIGURATION_BUCKET, CONFIGURATION_KEY, b"first", last=0)
     async with asyncio.timeout(5):
         await announced.wait()
     assert await buses["mda"].kv_get(CONFIGURATION_BUCKET, CONFIGURATION_KEY) == (b"first", revision)
+    assert await buses["config"].kv_keys(TABLES_BUCKET) == (frozenset(), 0)
+    written = await buses["config"].kv_put(TABLES_BUCKET, "0a", b"part")
+    assert await buses["mda"].kv_get(TABLES_BUCKET, "0a") == (b"part", written)
+    assert await buses["config"].kv_keys(TABLES_BUCKET) == (frozenset({"0a"}), written)
+    await buses["config"].kv_purge(TABLES_BUCKET, "0a", up_to=written)
+    assert await buses["mda"].kv_get(TABLES_BUCKET, "0a") is None
     for bus in buses.values():
         await bus.close()

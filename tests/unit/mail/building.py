@@ -25,11 +25,11 @@ REJECT = RejectAction()
 
 
 def list_table(name: str, *entries: str) -> Table:
-    return Table(name, "list", "static", "", dict.fromkeys(entries, ""))
+    return Table(name, "list", "static", "", {entry.lower(): "" for entry in entries})
 
 
 def mapping_table(name: str, entries: dict[str, str]) -> Table:
-    return Table(name, "mapping", "static", "", entries)
+    return Table(name, "mapping", "static", "", {key.lower(): value for key, value in entries.items()})
 
 
 def local_action(*, alias: str = "", virtual: str = "", userbase: str = "users") -> LocalAction:

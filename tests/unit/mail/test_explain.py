@@ -5,6 +5,7 @@ import pytest
 
 from smtpfleet.contracts.commands import ExplainQuery, ExplainReply, ForwardQuery, ForwardReply
 from smtpfleet.contracts.configuration import LOCAL_HOST, Condition, Configuration
+from smtpfleet.contracts.srs import SrsRestoreQuery, SrsRestoreReply
 from smtpfleet.mail.expand import NO_FORWARD, Expander, expand_rcpt
 from smtpfleet.mail.expansion import Expansion
 from smtpfleet.mail.explain import Explanation, query_fault
@@ -40,14 +41,21 @@ QUERY = ExplainQuery("192.0.2.1", "client.test", "bob@far.test", "alice@example.
 
 
 def explain(
-    query: ExplainQuery, snapshot: Configuration = SNAPSHOT, forward: ForwardReply = NO_FORWARD
+    query: ExplainQuery,
+    snapshot: Configuration = SNAPSHOT,
+    forward: ForwardReply = NO_FORWARD,
+    restored: SrsRestoreReply | None = None,
 ) -> ExplainReply:
     explanation = Explanation(Expander(snapshot, Tables(snapshot)), query)
     opened = explanation.expansion
     outcome = opened.proceed()
     while not isinstance(outcome, Expansion):
-        assert isinstance(outcome, ForwardQuery)
-        opened.learn(outcome, forward)
+        if isinstance(outcome, SrsRestoreQuery):
+            assert restored is not None
+            opened.learn(outcome, restored)
+        else:
+            assert isinstance(outcome, ForwardQuery)
+            opened.learn(outcome, forward)
         outcome = opened.proceed()
     return explanation.reply(outcome)
 
@@ -95,6 +103,38 @@ def test_a_forward_is_followed_and_shown() -> None:
     reply = explain(QUERY, forward=ForwardReply("present", "carol@far.test\n", ""))
     assert "  .forward of alice: present: carol@far.test" in reply.lines
     assert reply.destinations[0].startswith("carol@far.test via smtp smart.test")
+
+
+WITH_SRS = msgspec.structs.replace(
+    SNAPSHOT,
+    srs_ttl_s=86400,
+    rules=(
+        *SNAPSHOT.rules[:3],
+        rule(msgspec.structs.replace(relay_action(host="smart.test"), is_srs=True), LOCALLY, ANYWHERE),
+    ),
+)
+SRS = "SRS0=HHHH=TT=far.test=bob@example.test"
+
+
+def test_whose_sender_srs_will_rewrite() -> None:
+    staff = explain(of(rcpt="staff@example.test"), WITH_SRS)
+    assert [", which srs turns into an address of example.test" in text for text in staff.destinations] == [False, True]
+    relayed = explain(of(rcpt="x@far.test", peer="local"), WITH_SRS)
+    bounce = explain(of(rcpt="staff@example.test", sender=""), WITH_SRS)
+    assert "srs" not in "".join(relayed.destinations + bounce.destinations)
+
+
+def test_whom_an_srs_address_stands_for() -> None:
+    back = explain(of(rcpt=SRS, sender=""), WITH_SRS, restored=SrsRestoreReply("", "bob@far.test", ""))
+    assert back.lines[:3] == [
+        f"  srs, {SRS}: goes back to bob@far.test",
+        "address bob@far.test, from an expansion",
+        "  smtpd.conf:1: no, mail-from <bad> does not hold for <>",
+    ]
+    assert back.destinations[0].startswith("bob@far.test via smtp smart.test")
+    old = explain(of(rcpt=SRS, sender=""), WITH_SRS, restored=SrsRestoreReply("", "", "older than srs ttl"))
+    assert f"  srs, {SRS}: older than srs ttl" in old.lines
+    assert old.refusal == "550 5.1.1 Invalid recipient"
 
 
 @pytest.mark.parametrize("peer", ["192.0.2.1", "127.0.0.1", "local"])

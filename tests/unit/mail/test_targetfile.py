@@ -47,6 +47,14 @@ def test_included_lines_keep_their_text_and_bad_ones_are_told() -> None:
     assert len(parse_targets(", ".join(found.lines))) == 3
 
 
+@pytest.mark.parametrize("line", ["/\\,", "/a\\,,,", "\\,/b, bob,", "|/bin/x\\,"])
+def test_a_guarded_comma_at_the_end_of_an_included_line_stays_guarded(line: str) -> None:
+    """Found by fuzzing: the comma went, the backslash stayed, and the whole entry could not be read any more."""
+    found = read_included(line, is_modern=False)
+    entry = ", ".join(["joe", *found.lines])
+    assert len(parse_targets(entry)) == 1 + len(split_items(line)) * (not found.bad)
+
+
 def test_a_user_with_a_subaddress_is_a_target_of_the_modern_form_only() -> None:
     assert read_included("bob+x", is_modern=True).lines == ("bob+x",)
     assert read_included("bob+x", is_modern=False).bad

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from smtpfleet.contracts.commands import ForwardQuery
 from smtpfleet.mail.tables import UserInfo
 from smtpfleet.mda.forward import SIZE_LIMIT_BYTES, read_forward
+from smtpfleet.mda.handlers import Handlers
 
 OTHER_UID = os.getuid() + 1
 """Not the owner of what the tests write, and not root."""
@@ -122,3 +124,29 @@ def test_no_descriptor_stays_open(home: Path) -> None:
         read_forward(user_of(home))
         read_forward(user_of(home.parent))
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "is_refused"),
+    [
+        pytest.param("|/usr/bin/procmail\n", True, id="a command"),
+        pytest.param("bob@example.test, \"|exec /bin/sh -c 'id > /tmp/x'\"\n", True, id="a command among others"),
+        pytest.param("# mine\n/mail/bob/inbox\n", True, id="a file"),
+        pytest.param("bob@example.test, \\carol\n", False, id="addresses"),
+        pytest.param("error:550 gone\n", False, id="an error"),
+        pytest.param("", False, id="nothing"),
+    ],
+)
+async def test_programs_need_the_rights_of_their_user(tmp_path: Path, content: str, is_refused: bool) -> None:
+    (tmp_path / ".forward").write_text(content)
+    me = UserInfo("alice", os.getuid(), os.getgid(), str(tmp_path))
+
+    async def find(table: str, name: str) -> UserInfo:
+        return me
+
+    query = ForwardQuery("users", "alice")
+    refused = await Handlers(find, obeys_programs=False).on_forward_read(query)
+    assert (refused.result == "temporary") is is_refused
+    assert is_refused == ("SMTPFLEET_FORWARD_PROGRAMS" in refused.detail) and (not is_refused or refused.content == "")
+    obeyed = await Handlers(find, obeys_programs=True).on_forward_read(query)
+    assert obeyed.result == ("present" if content else "absent")

@@ -18,11 +18,13 @@ from smtpfleet.mta.connector import Outbound
 from smtpfleet.mta.demands import Demands
 from smtpfleet.mta.route import RouteTable
 from smtpfleet.mta.settings import MtaSettings
+from smtpfleet.mta.srs import SenderRewriter
 from smtpfleet.mta.tls import TlsContexts
 from smtpfleet.mta.transaction import Timeouts
 from smtpfleet.mta.worker import Worker
 from smtpfleet.runtime.maillog import MailLog
 from smtpfleet.runtime.resolver import Resolver
+from smtpfleet.runtime.srs_client import SrsClient
 from smtpfleet.runtime.table_client import TableClient
 from tests.support.fake_bus import FakeBus
 from tests.support.fake_work import FakeWork
@@ -143,6 +145,7 @@ async def fleet(
     log = MailLog("mta", stream=stream)
     work, snapshot = FakeWork(), FixedSnapshot(configuration)
     snapshot.limit(session_keepalive_s=keepalive_s)
+    bus = bus or FakeBus()
     outbound = Outbound(
         work=work,
         log=log,
@@ -153,10 +156,11 @@ async def fleet(
         demands=Demands(
             mta_settings,
             TlsContexts(mta_settings.tls_ca_file, mta_settings.config_root),
-            TableClient(bus or FakeBus()),
+            TableClient(bus),
             log,
             replace(timeouts),
         ),
+        srs=SenderRewriter(SrsClient(bus), log),
     )
     worker = Worker(outbound, mta_settings.max_sessions)
     running = asyncio.ensure_future(worker.run())

@@ -374,7 +374,7 @@ async def test_a_relay_with_a_backlog_goes_to_the_end_of_the_line(parts: Parts) 
 
 async def test_a_commit_script_refuses_when_memory_is_short_and_nothing_is_half_written(parts: Parts) -> None:
     message = new_message(*[remote()] * 700)
-    args = commit_arguments(message)
+    args = commit_arguments(message, parts.form)
     assert args[5] == 700
     assert await parts.committer.commit([message]) == [CommitVerdict.OK]
     total = 0

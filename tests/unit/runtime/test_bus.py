@@ -131,8 +131,8 @@ async def test_kv_keeps_a_value_and_refuses_a_stale_writer(make_bus: MakeBus) ->
     bus = make_bus(role="config")
     await bus.connect()
     assert await bus.kv_get("configuration", "current") is None
-    await bus.ensure_streams("configuration")
-    await bus.ensure_streams("configuration")
+    await bus.ensure_streams()
+    await bus.ensure_streams()
     assert await bus.kv_get("configuration", "current") is None
     written = asyncio.Event()
     await bus.kv_watch("configuration", "current", written.set)

@@ -3,16 +3,20 @@
 import asyncio
 from typing import Any
 
+import msgspec
+import pytest
 from msgspec import Struct
 
 from smtpfleet.contracts.commands import ForwardQuery, ForwardReply, TableQuery, TableReply
 from smtpfleet.contracts.configuration import Configuration, Table
+from smtpfleet.contracts.srs import SrsRestoreQuery, SrsRestoreReply
 from smtpfleet.contracts.subjects import Subject
 from smtpfleet.mail.expand import Expander, OpenExpansion
 from smtpfleet.mail.tables import Tables
 from smtpfleet.runtime.bus import BusUnavailable
 from smtpfleet.runtime.forwards import FRESH_S, STALE_S, Forwards
 from smtpfleet.runtime.questions import Questions
+from smtpfleet.runtime.srs_client import SrsClient
 from smtpfleet.runtime.table_client import TableClient
 from tests.unit.mail.building import (
     ANYONE,
@@ -35,6 +39,7 @@ class Roles:
         self.is_up = True
         self.forwards: dict[str, ForwardReply] = {}
         self.values: dict[str, str] = {}
+        self.restored = SrsRestoreReply("", "", "")
         self.asked: list[Struct] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
@@ -47,6 +52,8 @@ class Roles:
             raise BusUnavailable("nobody serves it")
         if isinstance(payload, ForwardQuery):
             return self.forwards.get(payload.user, ForwardReply("absent", "", ""))
+        if isinstance(payload, SrsRestoreQuery):
+            return self.restored
         assert isinstance(payload, TableQuery)
         return TableReply("", [self.values.get(f"{payload.table}/{key}") for key in payload.keys], 0.0)
 
@@ -120,7 +127,7 @@ async def test_an_expansion_is_finished_with_what_config_and_mda_say() -> None:
     roles = Roles()
     roles.values = {"users/alice": "1000:1000:/home/alice", "users/bob": "1000:1000:/home/bob"}
     roles.forwards["alice"] = ForwardReply("present", "alice, bob", "")
-    questions = Questions(roles.open_forwards(), TableClient(roles))
+    questions = Questions(roles.open_forwards(), TableClient(roles), SrsClient(roles))
     expansion = await questions.finish(opened_for("alice@d.org"))
     assert [to.dispatcher.user for to in expansion.destinations] == ["alice", "bob"]  # type: ignore[union-attr]
     unknown = await questions.finish(opened_for("carol@d.org"))
@@ -131,7 +138,7 @@ async def test_without_config_or_mda_a_recipient_fails_for_now() -> None:
     roles = Roles()
     roles.values = {"users/alice": "1000:1000:/home/alice"}
     roles.is_up = False
-    questions = Questions(roles.open_forwards(), TableClient(roles))
+    questions = Questions(roles.open_forwards(), TableClient(roles), SrsClient(roles))
     expansion = await questions.finish(opened_for("alice@d.org"))
     assert expansion.refusal is not None and expansion.refusal.code == 451
     assert "users" in expansion.detail
@@ -140,8 +147,20 @@ async def test_without_config_or_mda_a_recipient_fails_for_now() -> None:
 async def test_an_answer_that_never_comes_ends_with_the_time_limit() -> None:
     roles = Roles()
     roles.may_answer.clear()
-    questions = Questions(roles.open_forwards(), TableClient(roles), within_s=0.01)
+    questions = Questions(roles.open_forwards(), TableClient(roles), SrsClient(roles), within_s=0.01)
     expansion = await questions.finish(opened_for("alice@d.org"))
     assert expansion.refusal is not None and expansion.refusal.code == 451
     roles.may_answer.set()
     await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+async def test_without_a_key_to_tell_by_a_bounce_to_an_srs_address_fails_for_now(is_up: bool) -> None:
+    roles = Roles()
+    roles.is_up = is_up
+    roles.restored = SrsRestoreReply("no key", "", "")
+    snapshot = msgspec.structs.replace(configuration(rule(local_action(), ANYONE, OURS)), srs_ttl_s=86400)
+    opened = Expander(snapshot, Tables(snapshot)).open(facts(sender=""), "SRS0=HHHH=TT=a.test=b@d.org")
+    expansion = await Questions(roles.open_forwards(), TableClient(roles), SrsClient(roles)).finish(opened)
+    assert expansion.refusal is not None and expansion.refusal.line == "451 4.3.0 Temporary failure"
+    assert expansion.detail == ("no key" if is_up else "srs: nobody serves it")

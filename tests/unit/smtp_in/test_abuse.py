@@ -219,3 +219,23 @@ async def test_the_configuration_says_how_much_is_too_much(
     replies = client.written.splitlines()[12:]
     assert len([line for line in replies if not line.startswith(b"421")]) == (count if is_limited else 200)
     stage.close()
+
+
+@pytest.mark.parametrize(
+    ("begin", "command"),
+    [
+        pytest.param(HELLO + b"MAIL FROM:<bad address>\r\n", b"DATA\r\n", id="DATA after a refused MAIL"),
+        pytest.param(HELLO + b"MAIL FROM:<bad address>\r\n", b"BDAT 1\r\nx", id="BDAT after a refused MAIL"),
+        pytest.param(RCPT, b"RCPT TO:<alice@example.test>\r\n", id="more recipients than a message may have"),
+    ],
+)
+async def test_refusals_that_are_spared_come_to_an_end(begin: bytes, command: bytes) -> None:
+    stage = Stage(make_configuration(max_rcpt=20))
+    client = stage.connect()
+    client.feed(begin + command * 190)
+    await stage.settle()
+    assert not client.is_closed, "so many may have been sent before the first reply was read"
+    client.feed(command * 50)
+    await stage.settle()
+    assert client.is_closed and client.written.endswith(b"421 4.7.0 Too many failed commands\r\n")
+    stage.close()

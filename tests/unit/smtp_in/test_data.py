@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smtpfleet.mail.dots import stuff
+from smtpfleet.mail.dots import LINE_LIMIT_BYTES, stuff
 from smtpfleet.smtp_in.data import BLOCK_BYTES, DataReader
 from smtpfleet.smtp_in.reply import S554_TOO_BIG
 
@@ -132,3 +132,25 @@ def test_taking_from_the_front_leaves_the_rest() -> None:
         b"",
     ]
     assert reader.held_bytes == 0
+
+
+def test_lines_that_end_in_lf_behind_one_that_ends_in_crlf_are_lines() -> None:
+    """Found by fuzzing: a header with CRLF and a long body with LF was refused for its one long line, unless it came in one piece."""
+    content = b"Subject: x\r\n\r\n" + b"line\n" * (BLOCK_BYTES // 4)
+    whole = content + b"\r\n.\r\n"
+    pieces = [whole[at : at + 1000] for at in range(0, len(whole), 1000)]
+    reader, _ = read(pieces, mends_line_ends=True)
+    assert reader.is_complete and reader.refusal is None
+    assert reader.peek() == content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") + b"\r\n"
+
+
+@pytest.mark.parametrize("mends_line_ends", [False, True])
+@pytest.mark.parametrize("begin", [b"", b"a\r\n"])
+@pytest.mark.parametrize("step", [1 << 20, 4096, 65536])
+def test_a_stuffed_dot_does_not_count_for_the_length_of_a_line(mends_line_ends: bool, begin: bytes, step: int) -> None:
+    """Found by fuzzing: it counted for one reader of two."""
+    for length, is_fine in ((LINE_LIMIT_BYTES, True), (LINE_LIMIT_BYTES + 1, False)):
+        whole = begin + b".." + b"x" * (length - 1) + b"\r\n.\r\n"
+        pieces = [whole[at : at + step] for at in range(0, len(whole), step)]
+        reader, _ = read(pieces, mends_line_ends=mends_line_ends)
+        assert reader.is_complete and (reader.refusal is None) is is_fine

@@ -1,5 +1,7 @@
 """What is remembered is what would be worked out anew, for every kind of rule."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -14,10 +16,11 @@ from smtpfleet.contracts.configuration import (
     Rule,
     Table,
 )
-from smtpfleet.mail.expand import expand_rcpt
+from smtpfleet.contracts.srs import SrsRestoreQuery
+from smtpfleet.mail.expand import Expansion, expand_rcpt
 from smtpfleet.mail.ruleset import SessionFacts
 from smtpfleet.mail.tables import Tables
-from smtpfleet.smtp_in.expansions import Expansions
+from smtpfleet.smtp_in.expansions import Expansions, Unresolved
 from tests.support.smtp_stage import make_configuration
 
 WHERE = Location("smtpd.conf", 1, 1)
@@ -72,6 +75,18 @@ def test_what_the_snapshot_does_not_decide_is_not_remembered() -> None:
     )
     remembered = Expansions(configuration, Tables(configuration))
     assert remembered.source_class("192.0.2.9", is_local=False) is None
+
+
+def test_mail_with_a_sender_does_not_decide_for_a_bounce_to_an_srs_address() -> None:
+    srs = "SRS0=HHHH=TT=example.org=a@example.com"
+    configuration = msgspec.structs.replace(with_rules(), srs_ttl_s=86400)
+    remembered = Expansions(configuration, Tables(configuration))
+    source = remembered.source_class("127.0.0.1", is_local=True)
+    facts = SessionFacts(tag="in", peer="127.0.0.1", is_local=True, sender="a@example.net", helo="client.example")
+    assert isinstance(remembered.expand(facts, source, srs), Expansion)
+    for _ in range(2):
+        bounce = remembered.expand(replace(facts, sender=""), source, srs)
+        assert isinstance(bounce, Unresolved) and bounce.question == SrsRestoreQuery(srs)
 
 
 def test_memory_is_bounded_and_refusals_take_none() -> None:

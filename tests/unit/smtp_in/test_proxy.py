@@ -173,7 +173,7 @@ async def test_without_a_header_there_is_no_session(stage: SecureStage, data: by
 
 async def test_names_by_local_address(stage: SecureStage) -> None:
     configuration = stage.configuration([stage.issue("mx")], proxy="v2", hostnames="names")
-    names = Table("names", "mapping", "static", "", {LOCAL4: "four.example.test", f"IPv6:{LOCAL6}": "six.example.test"})
+    names = Table("names", "mapping", "static", "", {LOCAL4: "four.example.test", f"ipv6:{LOCAL6}": "six.example.test"})
     await stage.apply(msgspec.structs.replace(configuration, tables={**configuration.tables, "names": names}))
     for header, name in (("v2 over IPv4", "four.example.test"), ("v1 TCP6", "six.example.test"), ("v1 UNKNOWN", NAME)):
         peer = await stage.connect()

@@ -203,6 +203,18 @@ async def test_a_half_closed_peer_gets_its_reply(stage: Stage) -> None:
     assert codes(client)[3:] == ["250", "221"]
 
 
+async def test_what_a_peer_has_pipelined_is_not_obeyed_once_its_connection_closes(stage: Stage) -> None:
+    """Found by fuzzing: an answer came between the end of the peer's TLS and the loss of the connection."""
+    client = greeted(stage)
+    client.protocol.pause_writing()
+    client.protocol.data_received(MESSAGE)  # what was on its way before reading was paused
+    client.close()
+    client.protocol.resume_writing()
+    await stage.settle()
+    await stage.until(lambda: not stage.server.connections)
+    assert stage.queue.messages == [] and codes(client) == []
+
+
 async def test_a_commit_without_answer_is_repeated_once_with_the_same_ids(stage: Stage) -> None:
     stage.queue.answers.append(BusUnavailable("queue.message.commit: no answer"))
     client = greeted(stage)

@@ -11,7 +11,7 @@ import pytest
 
 from smtpfleet.contracts.configuration import Listener
 from smtpfleet.contracts.envelope import EnvelopeFlag
-from smtpfleet.smtp_in.submission_socket import submission_socket
+from smtpfleet.smtp_in.submission_socket import TakenByAnother, submission_socket
 from tests.support.secure_stage import NAME, Peer, SecureStage
 
 
@@ -62,11 +62,37 @@ def test_a_stale_socket_is_replaced_and_a_living_one_is_not(tmp_path: Path) -> N
     submission_socket(str(path)).close()
     assert path.exists()
     living = submission_socket(str(path))
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(TakenByAnother):
         submission_socket(str(path))
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
     living.close()
+    submission_socket(str(path)).close()
+
+
+def test_a_listener_that_knows_no_lock_is_not_robbed(tmp_path: Path) -> None:
+    path = tmp_path / "smtp.sock"
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.bind(str(path))
+        stranger.listen()
+        with pytest.raises(OSError, match="in use"):
+            submission_socket(str(path))
+    submission_socket(str(path)).close()
+
+
+async def test_another_replica_stands_by_until_it_is_its_turn(stage: SecureStage, tmp_path: Path) -> None:
+    other = SecureStage(tmp_path)
+    await other.apply(stage.applied)
+    assert not other.listeners.missing and other.listeners.is_standing_by
+    await other.listeners.take_turn()
+    assert other.listeners.is_standing_by
+    stage.listeners.close()
+    await other.listeners.take_turn()
+    assert not other.listeners.is_standing_by
+    peer = Peer(*await asyncio.open_unix_connection(tmp_path / "smtp.sock"))
+    assert await peer.reply() == f"220 {NAME} ESMTP smtpfleet"
+    await peer.close()
+    await other.close()
 
 
 def test_what_is_no_socket_stays(tmp_path: Path) -> None:

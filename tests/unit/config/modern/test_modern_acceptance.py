@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from smtpfleet.config.document import render_document
 from smtpfleet.config.language.diagnostics import Severity
+from smtpfleet.contracts import wire
 from smtpfleet.contracts.configuration import MODERN
 from tests.unit.config.stage import compile_text
 
@@ -170,6 +172,8 @@ REFUSED = {
     "srs ttl 23h": 'ttl delay "23h" is too short',
     "srs ttl 1x": 'ttl delay "1x" is invalid',
     'srs key "a" "b"': "syntax error: expected the end of the line after the key",
+    "srs key ''": "an empty srs key",
+    "srs key backup ''": "an empty srs key",
     "admd 'a b'": "invalid admd",
     "pki a": "syntax error: expected cert, key or dhe",
     'pki a cert "/c"': "missing key file for pki a",
@@ -303,10 +307,28 @@ def test_a_broken_action_is_no_unknown_action(tmp_path: Path) -> None:
     assert compiled.error_count == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "keys", "ttl_s"),
+    [
+        pytest.param("", (), 0, id="none"),
+        pytest.param("srs key a\n", ("a",), 345600, id="one"),
+        pytest.param("srs key backup b\nsrs ttl 2d\nsrs key a\n", ("a", "b"), 172800, id="two"),
+        pytest.param("srs key a\nsrs key c\n", ("c",), 345600, id="the last one counts"),
+        pytest.param("srs key backup b\n", (), 0, id="a backup alone signs nothing"),
+    ],
+)
+def test_keys_of_srs_are_kept_apart(text: str, keys: tuple[str, ...], ttl_s: int, tmp_path: Path) -> None:
+    compiled = compile_text(tmp_path, f"{text}action a relay\nmatch for any action a\nlisten on 192.0.2.1\n")
+    assert compiled.configuration is not None and not compiled.diagnostics
+    assert (compiled.srs_keys, compiled.configuration.srs_ttl_s) == (keys, ttl_s)
+
+
 def test_no_key_is_in_the_model_nor_in_a_message(tmp_path: Path) -> None:
-    text = 'srs key "topsecret"\nqueue encryption "topsecret"\naction a relay srs\nmatch for any action a\n'
+    text = 'srs key "topsecret"\nsrs key backup "topsecret2"\nqueue encryption "topsecret"\naction a relay srs\nmatch for any action a\n'
     good = compile_text(tmp_path, text)
-    assert good.configuration is not None and "topsecret" not in repr(good.configuration)
+    assert good.configuration is not None and good.srs_keys == ("topsecret", "topsecret2")
+    assert "topsecret" not in repr(good) + good.render() + render_document(good.configuration)
+    assert b"topsecret" not in wire.encode(good.configuration)
     bad = compile_text(tmp_path, text + 'srs key "topsecret" "topsecret"\n')
     assert not any("topsecret" in item.line for item in (*good.diagnostics, *bad.diagnostics))
 

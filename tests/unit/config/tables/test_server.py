@@ -204,7 +204,6 @@ async def test_passwords_at_relays_are_answered_on_their_subject(stage: Stage) -
         ("answer", "users", TableService.USERINFO),
         ("answer", "relays", TableService.STRING),
         ("answer", "people", CREDENTIALS),
-        ("answer", "plain", ALIAS),
         ("answer", "nowhere", ALIAS),
         ("answer_auth", "relays", CREDENTIALS),
         ("answer_auth", "people", CREDENTIALS),
@@ -219,6 +218,47 @@ async def test_what_a_subject_does_not_reach_is_refused(
     reply = await getattr(stage.server, method)(TableQuery(table, service, "lookup", ["alice"]))
     assert reply.error and reply.values == []
     assert "secret" not in reply.error
+
+
+INLINE = """\
+table domains { "*.example.test", "exact.test" }
+table nets { 192.0.2.0/24 }
+table senders { "@example.test", "alice" }
+table people { root = alice }
+table sources { 192.0.2.1, 192.0.2.2 }
+listen on 127.0.0.1
+accept from source <nets> sender <senders> for domain <domains> alias <people> deliver to maildir
+accept for any relay source <sources>
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "service", "keys", "is_there"),
+    [
+        ("domains", TableService.DOMAIN, ("nowhere.test", "Mail.Example.Test"), True),
+        ("domains", TableService.DOMAIN, ("example.test",), False),
+        ("nets", TableService.NETADDR, ("192.0.2.200",), True),
+        ("nets", TableService.NETADDR, ("198.51.100.1",), False),
+        ("senders", TableService.MAILADDR, ("bob@example.test",), True),
+        ("senders", TableService.MAILADDR, ("bob@elsewhere.test",), False),
+        ("people", TableService.STRING, ("root",), True),
+    ],
+)
+async def test_who_has_not_an_inline_table_is_told_what_the_snapshot_says(
+    stage: Stage, table: str, service: TableService, keys: tuple[str, ...], is_there: bool
+) -> None:
+    stage.apply(INLINE)
+    reply = await stage.ask(table, service, *keys, operation="check")
+    assert (reply.error, reply.values) == ("", ["" if is_there else None])
+
+
+async def test_an_inline_table_is_looked_up_and_fetched_from(stage: Stage) -> None:
+    stage.apply(INLINE)
+    assert (await stage.ask("people", ALIAS, "ROOT", "nobody")).values == ["alice", None]
+    fetched = [(await stage.ask("sources", TableService.SOURCE, operation="fetch")).values[0] for _ in range(3)]
+    assert fetched == ["192.0.2.1", "192.0.2.2", "192.0.2.1"]
+    long = await stage.ask("people", ALIAS, "x" * 1023)
+    assert long.values == [None]
 
 
 async def test_neither_snapshot_nor_log_has_a_password(stage: Stage) -> None:
@@ -251,3 +291,6 @@ async def test_tables_of_a_snapshot_of_another_replica_are_answered_but_for_pass
     assert (await stage.ask("people", ALIAS, "root")).values == ["alice, bob"]
     reply = await stage.server.answer_auth(TableQuery("logins", CREDENTIALS, "lookup", ["alice"]))
     assert "has not been read here" in reply.error
+    for operation, service in (("lookup", CREDENTIALS), ("check", TableService.AUTH)):
+        reply = await stage.server.answer_auth(TableQuery("users", service, operation, ["alice:1001"]))
+        assert "has not been read here" in reply.error and reply.values == []

@@ -189,7 +189,7 @@ class EnvelopeState(StrEnum):
 
 
 class EnvelopeView(Struct, frozen=True, array_like=True):
-    """An envelope as an operator sees it. envelope is None where it cannot be read; reason says why.
+    """An envelope as an operator sees it. envelope is None where it cannot be read, or not without a key; reason says why.
 
     due_at_ms: next attempt, store clock; 0 where not pending.
     """

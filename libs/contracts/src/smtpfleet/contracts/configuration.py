@@ -39,7 +39,10 @@ class Table(Struct, frozen=True, array_like=True):
     (served by config over the bus).
     path: file of the backend's data or of its configuration, "" for static and getpwnam.
     entries: keys as written, lower case, in order of the source; the value is "" in a list. Empty where is_inline is False.
-    is_inline: the entries are here. False: ask config (config.table.lookup), because the backend is dynamic or the values are passwords.
+    is_inline: the entries are here. False: ask config (config.table.lookup), because the backend is dynamic, the values are passwords, or
+    the table is too large for the snapshot.
+    parts: of such a large table, the names of its parts in the bucket of tables, in order (contracts.table_parts); () for all others. A
+    role that needs the table fetches them and has it inline; any other may ask config, too.
     password_kinds: of a table of credentials that config has read whole, which kinds of hash are in it: other, scram; empty where it cannot
     know.
     """
@@ -50,6 +53,7 @@ class Table(Struct, frozen=True, array_like=True):
     path: str
     entries: dict[str, str]
     is_inline: bool = True
+    parts: tuple[str, ...] = ()
     password_kinds: tuple[str, ...] = ()
 
 
@@ -305,7 +309,7 @@ class Limits(Struct, frozen=True, array_like=True):
     five minutes (Postfix smtpd_min_data_rate).
     Of all smtp-in together, each 0 for any number, never of local peers: connections at once, connections and recipients of accepted
     messages a minute, sessions closed for what the peer did and wrong passwords in ten minutes, each of one address (IPv6: /64), of
-    one network (/24, IPv6: /48) or of one user. Too many failures are banned for ban_s.
+    one network (/24, IPv6: /48) or of one user. Too many failures are banned for ban_s. Such a peer waits greet_pause_s for the banner.
     """
 
     max_conn_per_relay: int
@@ -339,6 +343,7 @@ class Limits(Struct, frozen=True, array_like=True):
     max_auth_failures_per_address: int = 10
     max_auth_failures_per_user: int = 20
     ban_s: int = 900
+    greet_pause_s: int = 0
     min_content_bytes_per_s: int = 500
 
 
@@ -363,8 +368,8 @@ class Configuration(Struct, frozen=True, array_like=True, kw_only=True):
     hostname: the server name. expire_s: global default. bounce_warn_s: delays after which a warning is sent, () for none.
     language: classic or modern. relay_limits: by exact domain or host name, "" for all others.
     subaddress_delimiter: what parts user and tag. admd: authentication domain for filters, "" for the server name.
-    smtp_ciphers: "" for ours. queue_compression, queue_encryption: the key of the latter is a file of the queue role.
-    srs_ttl_s: how long a rewritten sender is good, 0 without SRS; its keys are asked for.
+    smtp_ciphers: "" for ours. queue_compression, queue_encryption: how queue stores mail; the key is its own.
+    srs_ttl_s: how long a rewritten sender is good, 0 without SRS; its keys stay with config, which is asked (contracts.srs).
     rolled_back_from: where an operator went back to this one, the digest of what he went back from; "" else.
     """
 

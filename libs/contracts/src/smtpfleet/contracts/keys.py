@@ -11,6 +11,8 @@ UNCOMMITTED_TTL_S = 900
 """Chunks sent ahead of a commit live this long after the last one: three of OpenSMTPD's 300 s session timeouts."""
 DONE_TTL_S = 300
 """How long msgid and token of a finished message are remembered, so that a repeated commit is recognised."""
+DAMAGED_TTL_S = 7 * 24 * 3600
+"""How long a damaged chunk is remembered: far above the pause between two attempts, which finds it again. Chosen."""
 
 
 class Key(Struct, frozen=True):
@@ -25,11 +27,13 @@ class Key(Struct, frozen=True):
 
 MESSAGE = Key(
     "msg:<msgid>", "queue", "hash",
-    "`m` = token|size|chunks|home|created; one field per envelope: last 8 digits of evpid = Envelope on the wire",
+    "`m` = token|size|chunks|home|created; one field per envelope: last 8 digits of evpid = Envelope on the wire, "
+    "or encrypted (queue/stored_form)",
     "until the last envelope is gone",
 )  # fmt: skip
 CONTENT = Key(
-    "content:<msgid>", "queue", "list", "the content, one element per chunk, CRLF line ends",
+    "content:<msgid>", "queue", "list",
+    "the content, one element per chunk, CRLF line ends; one that begins with NUL is compressed or encrypted (queue/stored_form)",
     "UNCOMMITTED_TTL_S until commit, then as the message",
 )  # fmt: skip
 CONTENT_TOKEN = Key(
@@ -48,6 +52,7 @@ BOUNCE = Key(
     "last 8 digits of evpid = kind (failed, delayed, delivered, relayed): members of the bounce",
     "seconds",
 )
+DAMAGED = Key("damaged:<msgid>", "queue", "string", "why a chunk of a large message cannot be read", "DAMAGED_TTL_S")
 QUARANTINE = Key("quarantine", "queue", "hash", "evpid = reason", "until an operator removes it")
 
 DUE = Key(
@@ -105,6 +110,11 @@ def message(msgid: str, shard: int) -> str:
 def content(msgid: str, shard: int) -> str:
     """CONTENT."""
     return f"{{s{shard}}}:content:{msgid}"
+
+
+def damaged(msgid: str, shard: int) -> str:
+    """DAMAGED."""
+    return f"{{s{shard}}}:damaged:{msgid}"
 
 
 def ready(agent: str, shard: int) -> str:

@@ -11,6 +11,7 @@ from msgspec import Struct
 from smtpfleet.contracts import callers as p
 from smtpfleet.contracts import commands as c
 from smtpfleet.contracts import events as e
+from smtpfleet.contracts import srs as s
 
 ROLES = ("config", "smtp-in", "queue", "scheduler", "mta", "mda", "admin")
 """The order of every list: README, compose, subjects, tests."""
@@ -64,6 +65,11 @@ CONFIG_CREDENTIALS_LOOKUP = _request(
     "config.credentials.lookup", ("mta",), "config", c.TableQuery, c.TableReply, "from the backend"
 )
 """Credentials, of tables that relays name."""
+CONFIG_SRS_REWRITE = _request("config.srs.rewrite", ("mta",), "config", s.SrsRewriteQuery, s.SrsRewriteReply, "at once")
+CONFIG_SRS_RESTORE = _request(
+    "config.srs.restore", ("smtp-in", "queue"), "config", s.SrsRestoreQuery, s.SrsRestoreReply, "at once"
+)
+"""Signing and verifying are apart, so that NATS decides who may do which; the keys stay with config."""
 CONFIG_RULESET_EXPLAIN = _request(
     "config.ruleset.explain", ("admin",), "config", c.ExplainQuery, c.ExplainReply, "when tables and mda have answered"
 )
@@ -168,5 +174,12 @@ SUBJECTS: tuple[Subject, ...] = tuple(row for row in list(globals().values()) if
 CONFIGURATION_BUCKET = "configuration"
 """NATS KV bucket (the bus puts its prefix in front). Key `current`: the compiled Configuration, written by config alone, read by all."""
 CONFIGURATION_KEY = "current"
+TABLES_BUCKET = "tables"
+"""NATS KV bucket of large tables: keys are names of parts (contracts.table_parts), written by config alone before the snapshot that
+names them, taken away when no kept snapshot does."""
+TABLES_READERS = ("config", "smtp-in", "queue", "mta", "mda")
+"""Roles that look into tables."""
+BUCKETS = {CONFIGURATION_BUCKET: 10, TABLES_BUCKET: 1}
+"""How many values of a key each keeps: of the configuration, those an operator may go back to."""
 EVENT_STREAM = "events"
 """JetStream stream over `event.>`, limits retention."""

@@ -30,6 +30,7 @@ _is_address_literal = re.compile(
     r"\[(?:(?P<v4>[0-9.]{7,15})|IPv6:(?P<v6>[0-9A-Fa-f:.]{2,45}))\]", re.IGNORECASE
 ).fullmatch
 _QUOTED_PAIR = re.compile(r"\\(.)")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _MUST_ESCAPE = re.compile(r'(["\\])')
 
 
@@ -68,8 +69,17 @@ def complete_mailbox(local_part: str, domain: str) -> Mailbox | None:
 
 def _canonical_quoted(inner: str) -> str:
     """Two spellings of one local part become one text: quotes and escapes stay only where the plain form is impossible."""
-    content = _QUOTED_PAIR.sub(r"\1", inner)
-    if _is_dot_string(content):
+    return local_part(_QUOTED_PAIR.sub(r"\1", inner))
+
+
+def local_content(user: str) -> str:
+    """What a local part says, without quotes and escapes."""
+    return _QUOTED_PAIR.sub(r"\1", user[1:-1]) if user.startswith('"') else user
+
+
+def local_part(content: str) -> str:
+    """The local part that says this, quoted only where it must be. Letters beyond ASCII need no quotes (RFC 6531 §3.3)."""
+    if _is_dot_string(content if content.isascii() else _NOT_ASCII.sub("a", content)):
         return content
     return '"' + _MUST_ESCAPE.sub(r"\\\1", content) + '"'
 
@@ -123,9 +133,7 @@ def local_name(user: str, delimiter: str = SUBADDRESS_DELIMITER) -> str:
 
 def full_name(user: str) -> str:
     """As local_name, with the subaddress."""
-    if user.startswith('"'):
-        user = _QUOTED_PAIR.sub(r"\1", user[1:-1])
-    return user.lower()
+    return local_content(user).lower()
 
 
 def strip_tag(name: str, delimiter: str) -> str:

@@ -11,6 +11,7 @@ from typing import assert_never
 
 from smtpfleet.contracts.commands import ForwardQuery, ForwardReply, TableQuery, TableService
 from smtpfleet.contracts.configuration import MODERN, Configuration, Rule
+from smtpfleet.contracts.srs import SrsRestoreQuery, SrsRestoreReply
 from smtpfleet.contracts.status import S451_LOCAL_ERROR
 from smtpfleet.mail.dispatch import remote_dispatcher, rewrite_sender
 from smtpfleet.mail.expansion import (
@@ -58,7 +59,7 @@ QUESTIONS_LIMIT = 2 * NODE_LIMIT
 """Questions about one recipient that the snapshot cannot answer: for each node a user and his `.forward`. The time limit of who asks
 ends most walks earlier; this one ends those that are answered from memory. Chosen."""
 
-Answer = Rule | UserInfo | ForwardReply | str | bool | None
+Answer = Rule | UserInfo | ForwardReply | SrsRestoreReply | str | bool | None
 Watch = Callable[[Query, Answer], None]
 _turns = itertools.count()  # whose turn it is among the relays of a list; where it stands means nothing
 
@@ -69,7 +70,12 @@ class Expander:
     def __init__(self, configuration: Configuration, tables: Tables) -> None:
         self.configuration = configuration
         self.tables = tables
-        self.style = Style(configuration.hostname, configuration.language == MODERN, configuration.subaddress_delimiter)
+        self.style = Style(
+            configuration.hostname,
+            configuration.language == MODERN,
+            configuration.subaddress_delimiter,
+            configuration.srs_ttl_s > 0,
+        )
 
     def open(self, facts: SessionFacts, rcpt: str) -> "OpenExpansion":
         """A recipient's expansion, not yet begun. `rcpt` is valid, or `postmaster` without a domain."""
@@ -79,7 +85,9 @@ class Expander:
 class OpenExpansion:
     """One recipient's expansion on its way. watch: told of every query with its answer."""
 
-    __slots__ = ("_answers", "_expander", "_facts", "_forwards", "_query", "_question_count", "_steps", "_tables")
+    __slots__ = (
+        "_answers", "_expander", "_facts", "_forwards", "_query", "_question_count", "_restored", "_steps", "_tables"
+    )  # fmt: skip
 
     def __init__(self, expander: Expander, facts: SessionFacts, rcpt: str, watch: Watch | None = None) -> None:
         self._expander = expander
@@ -90,6 +98,7 @@ class OpenExpansion:
         self._query = next(self._steps)
         self._answers: dict[tuple[str, TableService, str], str | None] = {}
         self._forwards: dict[tuple[str, str], ForwardReply] = {}
+        self._restored: dict[str, SrsRestoreReply] = {}
         self._question_count = 0
 
     @property
@@ -106,6 +115,10 @@ class OpenExpansion:
                     answer: Answer = self._forwards.get((query.userbase, query.user))
                     if answer is None:
                         return self._ask(query)
+                elif type(query) is SrsRestoreQuery:
+                    answer = self._restored.get(query.address)
+                    if answer is None:
+                        return self._ask(query)
                 else:
                     answer = self._answer(query)
                 self._query = self._steps.send(answer)
@@ -117,11 +130,15 @@ class OpenExpansion:
         except TableError as error:
             return self.fail(str(error))
 
-    def learn(self, question: Question, reply: ForwardReply | list[str | None]) -> None:
-        """The answer to a question: the forward, or the values of a TableReply without error."""
+    def learn(self, question: Question, reply: ForwardReply | SrsRestoreReply | list[str | None]) -> None:
+        """The answer to a question: the forward, or what config said without error; of a TableReply the values."""
         if isinstance(question, ForwardQuery):
             assert isinstance(reply, ForwardReply)
             self._forwards[question.userbase, question.user] = reply
+            return
+        if isinstance(question, SrsRestoreQuery):
+            assert isinstance(reply, SrsRestoreReply)
+            self._restored[question.address] = reply
             return
         assert isinstance(reply, list)
         for key, value in zip(question.keys or [""], reply, strict=False):
@@ -154,7 +171,7 @@ class OpenExpansion:
             return is_local_domain(self._expander.configuration, self._tables, query.domain)
         if isinstance(query, RelayHostQuery):
             return self._relay_host(query)
-        assert not isinstance(query, ForwardQuery), "answered by proceed"
+        assert not isinstance(query, ForwardQuery | SrsRestoreQuery), "answered by proceed"
         assert_never(query)
 
     def _relay_host(self, query: RelayHostQuery) -> str | None:
@@ -198,7 +215,8 @@ def expand_rcpt(configuration: Configuration, tables: Tables, facts: SessionFact
     outcome = opened.proceed()
     while not isinstance(outcome, Expansion):
         if not isinstance(outcome, ForwardQuery):
-            return opened.fail(f"table {outcome.table} is not in the snapshot")
+            missing = outcome.address if isinstance(outcome, SrsRestoreQuery) else f"table {outcome.table}"
+            return opened.fail(f"{missing} is not in the snapshot")
         opened.learn(outcome, NO_FORWARD)
         outcome = opened.proceed()
     return outcome

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from smtpfleet.contracts.commands import ForwardQuery, TableQuery
 from smtpfleet.contracts.envelope import Dispatcher
+from smtpfleet.contracts.srs import SrsRestoreQuery
 from smtpfleet.contracts.status import Status
 from smtpfleet.mail.address import Mailbox
 
@@ -65,7 +66,8 @@ class RelayHostQuery(Struct, frozen=True):
     domain: str
 
 
-Query = RuleQuery | LocalDomainQuery | AliasQuery | UserQuery | RelayHostQuery | ForwardQuery
-"""What the walk asks. ForwardQuery is the contract's: what is the `.forward` of this user? Answer: ForwardReply."""
-Question = TableQuery | ForwardQuery
+Query = RuleQuery | LocalDomainQuery | AliasQuery | UserQuery | RelayHostQuery | ForwardQuery | SrsRestoreQuery
+"""What the walk asks. The last two are the contracts': what is the `.forward` of this user, whom does this SRS address stand for? Answers:
+ForwardReply, SrsRestoreReply."""
+Question = TableQuery | ForwardQuery | SrsRestoreQuery
 """What the snapshot cannot answer: to be asked of config, or of mda."""

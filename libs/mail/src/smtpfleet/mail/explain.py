@@ -20,6 +20,7 @@ from smtpfleet.contracts.configuration import (
     Rule,
 )
 from smtpfleet.contracts.envelope import Dispatcher, RemoteDispatcher
+from smtpfleet.contracts.srs import SrsRestoreQuery, SrsRestoreReply
 from smtpfleet.mail.address import complete_mailbox, is_valid_helo, parse_mailbox
 from smtpfleet.mail.expand import Answer, Expander, OpenExpansion
 from smtpfleet.mail.expansion import (
@@ -33,6 +34,7 @@ from smtpfleet.mail.expansion import (
     UserQuery,
 )
 from smtpfleet.mail.ruleset import LOCAL_PEER, SessionFacts, source_of, unmet_condition
+from smtpfleet.mail.srs import rewrite_domain
 from smtpfleet.mail.tables import NotInline, UserInfo
 
 _PREDEFINED = {ANY_DESTINATION: "any", ANY_HOST: "any", LOCAL_HOST: "local", LOCAL_NAMES: "local"}
@@ -80,8 +82,9 @@ class Explanation:
             rdns=query.rdns,
             is_socket=self._is_submitted,
         )
+        self._rcpt = self._address_in(query.rcpt)
         self._lines: list[str] = []
-        self.expansion = OpenExpansion(expander, self._facts, self._address_in(query.rcpt), self._note)
+        self.expansion = OpenExpansion(expander, self._facts, self._rcpt, self._note)
 
     def _address_in(self, text: str) -> str:
         """What smtp-in makes of an address on the submission socket, a bare postmaster and the null sender aside."""
@@ -102,7 +105,7 @@ class Explanation:
             lines.append(f"refused: {refusal}" + (f" ({expansion.detail})" if expansion.detail else ""))
         else:
             refusal = ""
-        destinations = [_destination_text(destination) for destination in expansion.destinations]
+        destinations = [self._destination_text(destination) for destination in expansion.destinations]
         lines += [f"envelope: {text}" for text in destinations]
         return ExplainReply(self._expander.configuration.version, lines, refusal, destinations)
 
@@ -152,6 +155,17 @@ class Explanation:
         entries = list(table.entries)
         return ", ".join(f'"{entry}"' for entry in entries[:3]) + (", …" if len(entries) > 3 else "")
 
+    def _destination_text(self, destination: Destination) -> str:
+        dispatcher, hostname = destination.dispatcher, self._expander.configuration.hostname
+        domain = ""
+        if isinstance(dispatcher, RemoteDispatcher) and dispatcher.is_srs:
+            domain = rewrite_domain(destination.sender, self._rcpt, destination.dest, hostname)
+        srs = f", which srs turns into an address of {domain}" if domain else ""
+        return (
+            f"{destination.dest} via {_dispatcher_text(dispatcher)}, from <{destination.sender}>{srs}"
+            f", expires after {destination.expire_s} s"
+        )
+
 
 def _rule_name(rule: Rule) -> str:
     return f"{rule.location.file}:{rule.location.line}"
@@ -184,7 +198,9 @@ def _action_text(rule: Rule) -> str:
     return name + ("reject" if isinstance(action, RejectAction) else "expand, deliver nothing itself")
 
 
-def _answer_text(query: AliasQuery | UserQuery | RelayHostQuery | ForwardQuery, answer: Answer) -> str:
+def _answer_text(
+    query: AliasQuery | UserQuery | RelayHostQuery | ForwardQuery | SrsRestoreQuery, answer: Answer
+) -> str:
     if isinstance(query, AliasQuery):
         keys = ", ".join(query.keys)
         return f"table <{query.table}>, {keys}: " + (f"{answer}" if answer is not None else "no entry")
@@ -193,15 +209,12 @@ def _answer_text(query: AliasQuery | UserQuery | RelayHostQuery | ForwardQuery, 
         return known + (f"uid {answer.uid}, home {answer.home}" if isinstance(answer, UserInfo) else "unknown")
     if isinstance(query, RelayHostQuery):
         return f"table <{query.table}>, {query.domain or 'the next relay'}: {answer or 'none'}"
+    if isinstance(query, SrsRestoreQuery):
+        assert isinstance(answer, SrsRestoreReply)
+        return f"srs, {query.address}: " + (f"goes back to {answer.sender}" if answer.sender else answer.fault)
     assert isinstance(answer, ForwardReply)
     text = " ".join(answer.content.split()) if answer.result == "present" else answer.detail
     return f".forward of {query.user}: {answer.result}" + (f": {text}" if text else "")
-
-
-def _destination_text(destination: Destination) -> str:
-    return f"{destination.dest} via {_dispatcher_text(destination.dispatcher)}" + (
-        f", from <{destination.sender}>, expires after {destination.expire_s} s"
-    )
 
 
 def _dispatcher_text(dispatcher: Dispatcher) -> str:

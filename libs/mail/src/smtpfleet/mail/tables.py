@@ -1,6 +1,6 @@
 """Lookups in the tables of one configuration snapshot, by service: alias, domain, netaddr, mailaddr, userinfo, string, regex.
 
-Owns what a table answers; built once per snapshot, and nothing in it changes afterwards except that a matcher is compiled when it is
+Owns what a table answers; built once per snapshot, at no cost per entry (the snapshot has its keys in lower case already), and nothing in it changes afterwards except that a matcher is compiled when it is
 first asked. Keys are lower-cased before every lookup. The one thing outside the snapshot is the system's user database, injected and
 asked only for the table <getpwnam>. A table that is not in the snapshot raises NotInline, which says what to ask of config; the caller
 asks and repeats his question of `with_answers`. Used by ruleset, expand and mda. OpenSMTPD: table.c, table_static.c, table_getpwnam.c.
@@ -79,10 +79,12 @@ def system_userinfo(user: str) -> UserInfo | None:
 class Tables:
     """The tables of one snapshot. Any method raises TableError where the table cannot answer."""
 
-    def __init__(self, configuration: Configuration, getpwnam: GetPwNam = system_userinfo) -> None:
+    def __init__(
+        self, configuration: Configuration, getpwnam: GetPwNam = system_userinfo, *, before: "Tables | None" = None
+    ) -> None:
         self._entries = _predefined(configuration.hostname)
         self._entries |= {
-            name: {key.lower(): value for key, value in table.entries.items()}
+            name: table.entries
             for name, table in configuration.tables.items()
             if table.backend != "getpwnam" and table.is_inline
         }
@@ -98,6 +100,17 @@ class Tables:
         self._networks: dict[str, NetworkPatterns] = {}
         self._addresses: dict[str, AddressPatterns | ModernAddressPatterns] = {}
         self._expressions: dict[str, RegexPatterns] = {}
+        if before is not None:
+            self._take_over(before)
+
+    def _take_over(self, before: "Tables") -> None:
+        """Matchers of tables that are the very same: a large one is compiled anew only when it has changed."""
+        same = {name for name, entries in self._entries.items() if before._entries.get(name) is entries}
+        self._domains |= {name: made for name, made in before._domains.items() if name in same}
+        self._networks |= {name: made for name, made in before._networks.items() if name in same}
+        self._expressions |= {name: made for name, made in before._expressions.items() if name in same}
+        if (before._is_modern, before._delimiter) == (self._is_modern, self._delimiter):
+            self._addresses |= {name: made for name, made in before._addresses.items() if name in same}
 
     def with_answers(self, answers: Answers) -> "Tables":
         """The same tables, knowing what config answered about those that are not in the snapshot. Costs nothing to make."""

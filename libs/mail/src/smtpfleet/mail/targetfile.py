@@ -7,7 +7,7 @@ includes). Called by walk and by config. OpenSMTPD: forward.c forwards_get, alia
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from smtpfleet.mail.aliases import AliasFault, Target, TargetKind, read_line
+from smtpfleet.mail.aliases import AliasFault, Target, TargetKind, read_line, split_items
 
 FORWARD_TARGET_LIMIT = 100
 """Targets of one `.forward` (OpenSMTPD forward.c MAX_FORWARD_NODES)."""
@@ -55,7 +55,7 @@ def read_included(content: str, *, is_modern: bool) -> IncludedLines:
         if any(target.kind is TargetKind.INCLUDE for target in found):
             bad.append((number, "an included file cannot include another"))
         elif found:
-            lines.append(text.strip(","))
+            lines.append(", ".join(split_items(text)))  # empty items aside: they would be none of the entry's
     return IncludedLines(tuple(lines), tuple(bad))
 
 

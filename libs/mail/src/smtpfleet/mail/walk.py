@@ -14,6 +14,7 @@ from typing import Any
 from smtpfleet.contracts.commands import ForwardQuery, ForwardReply
 from smtpfleet.contracts.configuration import ExpandAction, LocalAction, RejectAction, RelayAction, Rule
 from smtpfleet.contracts.envelope import Dispatcher
+from smtpfleet.contracts.srs import SrsRestoreQuery, SrsRestoreReply
 from smtpfleet.contracts.status import S451_LOCAL_ERROR, Status, status_from_reply
 from smtpfleet.mail.address import SUBADDRESS_DELIMITER, Mailbox, full_name, split_address, strip_tag
 from smtpfleet.mail.aliases import EMPTY_INCLUDE, AliasFault, Target, TargetKind, parse_targets
@@ -38,6 +39,7 @@ from smtpfleet.mail.expansion import (
     UserQuery,
 )
 from smtpfleet.mail.relay_url import BadRelayUrl, parse_modern_relay
+from smtpfleet.mail.srs import is_srs
 from smtpfleet.mail.tables import UserInfo
 from smtpfleet.mail.targetfile import parse_forward
 
@@ -55,11 +57,12 @@ _PROGRAMS = (TargetKind.COMMAND, TargetKind.FILE)
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """What the configuration says about the walk itself. delimiter: between user and subaddress."""
+    """What the configuration says about the walk itself. delimiter: between user and subaddress. has_srs: there is a key."""
 
     hostname: str
     is_modern: bool = False
     delimiter: str = SUBADDRESS_DELIMITER
+    has_srs: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -128,6 +131,14 @@ class _Walk:
 
     def _visit_address(self, node: _Node) -> _Refusal:
         dest = split_address(node.value)
+        srs_fault = ""
+        if self._style.has_srs and not self._sender and is_srs(dest.user):
+            restored: SrsRestoreReply = yield SrsRestoreQuery(node.value)
+            if restored.sender:
+                # Mail of ours on its way back: like all that comes out of an expansion it is internal, so rules for local mail relay it.
+                self.add(_Node(TargetKind.ADDRESS, restored.sender, node.depth + 1, node, None))
+                return None
+            srs_fault = restored.fault
         rule: Rule | None = yield RuleQuery(dest, node.address is not None)
         if rule is None or isinstance(rule.action, RejectAction):
             is_local: bool = yield LocalDomainQuery(dest.domain)
@@ -135,7 +146,10 @@ class _Walk:
             return _refuse(S550_INVALID_RECIPIENT if is_local else S550_RELAYING_REFUSED, f"{what} {node.value}")
         action = rule.action
         if isinstance(action, RelayAction):
+            # Also an SRS address that is not ours: it is somebody else's, and the rule lets this peer send there.
             return (yield from self._relay(node, rule, action, dest))
+        if srs_fault:
+            return _refuse(S550_INVALID_RECIPIENT, f"srs: {node.value}: {srs_fault}")
         name = full_name(dest.user)
         user = strip_tag(name, self._style.delimiter)
         if not action.virtual:

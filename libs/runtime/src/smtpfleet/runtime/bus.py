@@ -22,7 +22,7 @@ from nats.js.api import DiscardPolicy, KeyValueConfig, RetentionPolicy, StorageT
 from nats.js.errors import BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
 
 from smtpfleet.contracts import wire
-from smtpfleet.contracts.subjects import EVENT_STREAM, Kind, Subject
+from smtpfleet.contracts.subjects import BUCKETS, EVENT_STREAM, Kind, Subject
 from smtpfleet.runtime import metrics
 from smtpfleet.runtime.maillog import MailLog
 from smtpfleet.runtime.settings import RoleSettings
@@ -270,23 +270,24 @@ class Bus:
                 await self._client.flush(timeout=2)
             await self._client.close()
 
-    # The configuration bucket and the event stream.
+    # The buckets and the event stream.
 
-    async def ensure_streams(self, bucket: str) -> None:
-        """Creates what config owns: the KV bucket and the stream of events. Harmless where they exist. Raises BusUnavailable."""
+    async def ensure_streams(self) -> None:
+        """Creates what config owns: the KV buckets and the stream of events. Harmless where they exist. Raises BusUnavailable."""
         try:
-            await self._ensure_streams(bucket)
+            await self._ensure_streams()
         except (NatsError, OSError, TimeoutError) as error:
             raise BusUnavailable(f"jetstream: {error or type(error).__name__}") from None
 
-    async def _ensure_streams(self, bucket: str) -> None:
+    async def _ensure_streams(self) -> None:
         jetstream = self._client.jetstream()
-        try:
-            await jetstream.key_value(self._bucket(bucket))
-        except (BucketNotFoundError, NotFoundError):
-            await jetstream.create_key_value(
-                KeyValueConfig(bucket=self._bucket(bucket), history=10, storage=StorageType.FILE)
-            )
+        for bucket, history in BUCKETS.items():
+            try:
+                await jetstream.key_value(self._bucket(bucket))
+            except (BucketNotFoundError, NotFoundError):
+                await jetstream.create_key_value(
+                    KeyValueConfig(bucket=self._bucket(bucket), history=history, storage=StorageType.FILE)
+                )
         stream = StreamConfig(
             name=f"{self._prefix}-{EVENT_STREAM}",
             subjects=[f"{self._prefix}.event.>"],
@@ -330,6 +331,25 @@ class Bus:
             return await (store.put(key, data) if last is None else store.update(key, data, last=last))
         except KeyWrongLastSequenceError as error:
             raise KvConflict(str(error)) from None
+        except (NatsError, OSError, TimeoutError) as error:
+            raise BusUnavailable(f"kv {bucket}: {error or type(error).__name__}") from None
+
+    async def kv_keys(self, bucket: str) -> tuple[frozenset[str], int]:
+        """All keys, and the newest revision in the bucket; none where it is not there. Raises BusUnavailable."""
+        subject = f"$KV.{self._bucket(bucket)}."
+        try:
+            info = await self._client.jetstream().stream_info(f"KV_{self._bucket(bucket)}", f"{subject}>")
+        except NotFoundError:
+            return frozenset(), 0
+        except (NatsError, OSError, TimeoutError) as error:
+            raise BusUnavailable(f"kv {bucket}: {error or type(error).__name__}") from None
+        return frozenset(key.removeprefix(subject) for key in info.state.subjects or {}), info.state.last_seq
+
+    async def kv_purge(self, bucket: str, key: str, *, up_to: int) -> None:
+        """Takes the key away, unless it was written after revision `up_to`. Raises BusUnavailable."""
+        name = self._bucket(bucket)
+        try:
+            await self._client.jetstream().purge_stream(f"KV_{name}", seq=up_to + 1, subject=f"$KV.{name}.{key}")
         except (NatsError, OSError, TimeoutError) as error:
             raise BusUnavailable(f"kv {bucket}: {error or type(error).__name__}") from None
 

@@ -1,4 +1,4 @@
-"""Brings an expansion to its end: asks config for tables outside the snapshot and mda for `.forward` files.
+"""Brings an expansion to its end: asks config for tables outside the snapshot and for SRS, mda for `.forward` files.
 
 Owns whom a question goes to and how long a recipient may take in all; knows nothing of the walk. What cannot be answered in time fails
 the recipient for now. Used by smtp-in at RCPT and by queue for the way of a bounce. OpenSMTPD: lka.c between lookup and parent.
@@ -7,9 +7,11 @@ the recipient for now. Used by smtp-in at RCPT and by queue for the way of a bou
 import asyncio
 
 from smtpfleet.contracts.commands import ForwardQuery, TableQuery
+from smtpfleet.contracts.srs import SrsRestoreQuery
 from smtpfleet.mail.expand import Expansion, OpenExpansion, Question
 from smtpfleet.mail.tables import TableError
 from smtpfleet.runtime.forwards import Forwards
+from smtpfleet.runtime.srs_client import SrsClient, SrsUnavailable
 from smtpfleet.runtime.table_client import TableClient
 
 EXPAND_WITHIN_S = 20.0
@@ -19,8 +21,11 @@ EXPAND_WITHIN_S = 20.0
 class Questions:
     """Where the snapshot ends."""
 
-    def __init__(self, forwards: Forwards, tables: TableClient, *, within_s: float = EXPAND_WITHIN_S) -> None:
+    def __init__(
+        self, forwards: Forwards, tables: TableClient, srs: SrsClient, *, within_s: float = EXPAND_WITHIN_S
+    ) -> None:
         self._within_s = within_s
+        self._srs = srs
         self.forwards = forwards
         self._tables = tables
 
@@ -35,13 +40,15 @@ class Questions:
     async def _finish(self, opened: OpenExpansion, question: Question | None) -> Expansion:
         outcome: Expansion | Question = question or opened.proceed()
         while not isinstance(outcome, Expansion):
-            if isinstance(outcome, ForwardQuery):
-                opened.learn(outcome, await self.forwards.ask(outcome))
-            else:
-                try:
+            try:
+                if isinstance(outcome, ForwardQuery):
+                    opened.learn(outcome, await self.forwards.ask(outcome))
+                elif isinstance(outcome, SrsRestoreQuery):
+                    opened.learn(outcome, await self._srs.restore(outcome))
+                else:
                     opened.learn(outcome, await self._ask(outcome))
-                except TableError as error:
-                    return opened.fail(str(error))
+            except (TableError, SrsUnavailable) as error:
+                return opened.fail(str(error))
             outcome = opened.proceed()
         return outcome
 

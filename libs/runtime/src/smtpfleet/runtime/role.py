@@ -19,6 +19,7 @@ import uvloop
 
 from smtpfleet.contracts.commands import RoleReport
 from smtpfleet.contracts.subjects import FLEET_ROLE_REPORT
+from smtpfleet.mail.table_needs import TableNeeds, no_tables
 from smtpfleet.runtime import metrics
 from smtpfleet.runtime.allocator import keep_freed_memory
 from smtpfleet.runtime.bus import Bus
@@ -54,12 +55,12 @@ class AppType(Protocol[S_contra]):
 class Role:
     """What every role has in hand."""
 
-    def __init__(self, name: str, settings: RoleSettings) -> None:
+    def __init__(self, name: str, settings: RoleSettings, needs: TableNeeds) -> None:
         self.name = name
         self.replica = settings.replica
         self.log = MailLog(name, level=settings.log_level)
         self.bus = Bus(name, settings, self.log)
-        self.snapshot = SnapshotFollower(self.bus, self.log)
+        self.snapshot = SnapshotFollower(self.bus, self.log, needs)
         self.health = Health()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -113,8 +114,8 @@ def software_version() -> str:
         return "unpackaged"
 
 
-def run_role(name: str, settings_type: type[S], app_type: AppType[S]) -> None:
-    """Runs one role until SIGTERM or SIGINT; exits 0 after a drain, 1 after a failure, 2 on bad settings."""
+def run_role(name: str, settings_type: type[S], app_type: AppType[S], needs: TableNeeds = no_tables) -> None:
+    """Runs one role until SIGTERM or SIGINT; exits 0 after a drain, 1 after a failure, 2 on bad settings. needs: tables it looks into."""
     try:
         settings = load_settings(settings_type, os.environ)
     except BadSettings as error:
@@ -122,12 +123,12 @@ def run_role(name: str, settings_type: type[S], app_type: AppType[S]) -> None:
         raise SystemExit(2) from None
     keep_freed_memory()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        status = runner.run(_live(name, settings, app_type))
+        status = runner.run(_live(name, settings, app_type, needs))
     raise SystemExit(status)
 
 
-async def _live(name: str, settings: S, app_type: AppType[S]) -> int:
-    role = Role(name, settings)
+async def _live(name: str, settings: S, app_type: AppType[S], needs: TableNeeds) -> int:
+    role = Role(name, settings, needs)
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)

@@ -125,7 +125,7 @@ class QueuedEnvelope(View):
     msgid: Msgid
     state: c.EnvelopeState
     due_at: datetime | None = Field(description="Next attempt, by the store's clock; null unless pending.")
-    reason: str = Field(description="Why it is in quarantine; empty otherwise.")
+    reason: str = Field(description="Why it is in quarantine, or which key it waits for; empty otherwise.")
     envelope: EnvelopeDetails | None = Field(description="null where it cannot be read.")
 
     @classmethod

@@ -5,18 +5,22 @@ good one in force (law 9). Everything it owes the fleet is in `_pending`, so a l
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from smtpfleet.config.cut import Cut
 from smtpfleet.config.explainer import Explainer
 from smtpfleet.config.handlers import ConfigHandlers
-from smtpfleet.config.language.compilation import Compilation, compile_file
+from smtpfleet.config.language.compilation import Compilation, Memory, compile_file
 from smtpfleet.config.language.diagnostics import Severity
 from smtpfleet.config.language.files import ConfigFiles
 from smtpfleet.config.language.host_discovery import discover_host
 from smtpfleet.config.language.macros import BadMacro, parse_definitions, split_definitions
 from smtpfleet.config.publisher import Publisher, digest_of
 from smtpfleet.config.settings import ConfigSettings
+from smtpfleet.config.srs import SrsServer
+from smtpfleet.config.sweep import LOOK_AGAIN_S, PartSweeper
 from smtpfleet.config.tables.server import TableServer
 from smtpfleet.config.watcher import FileWatcher
 from smtpfleet.contracts.configuration import Configuration, Table
@@ -24,10 +28,11 @@ from smtpfleet.contracts.subjects import (
     CONFIG_AUTH_LOOKUP,
     CONFIG_CREDENTIALS_LOOKUP,
     CONFIG_RULESET_EXPLAIN,
+    CONFIG_SRS_RESTORE,
+    CONFIG_SRS_REWRITE,
     CONFIG_TABLE_LOOKUP,
     CONFIG_VERSION_LIST,
     CONFIG_VERSION_RESTORE,
-    CONFIGURATION_BUCKET,
 )
 from smtpfleet.runtime import metrics
 from smtpfleet.runtime.bus import BusUnavailable
@@ -42,7 +47,7 @@ SETTLE_S = 0.1
 SETTLE_ROUNDS = 20
 """A file that changes is read when it was quiet for SETTLE_S, or after SETTLE_ROUNDS of them: editors write in steps. Chosen."""
 VERIFY_S = 30.0
-"""The bucket is looked at this often for having lost its content (a new NATS without its store). One small read. Chosen."""
+"""The buckets are looked at this often for having lost their content (a new NATS without its store). Two small reads. Chosen."""
 
 _compilations = metrics.counter("config_compilations", "Compilations, by how they ended", ("result",))
 _errors = metrics.gauge("config_errors", "Errors of the last compilation; 0 where it is what the fleet should run")
@@ -62,12 +67,15 @@ class ConfigApp:
         except BadMacro as error:
             raise BadSettings(f"SMTPFLEET_CONFIG_MACROS: {error}") from None
         self._publisher = Publisher(role.bus)
+        self._sweeper = PartSweeper(role.bus, self._publisher)
+        self._memory = Memory()
         self._watcher = FileWatcher()
         self._tables = TableServer(role.log, ConfigFiles(Path(settings.config_file), settings.config_root).resolve)
-        self._last_good: Configuration | None = None
+        self._srs = SrsServer(time.time)
+        self._last_good: Cut | None = None
         self._withheld: Mapping[str, Table] = {}
         self._errors = ""
-        self._pending: Configuration | None = None
+        self._pending: Cut | None = None
         self._own_version = ""
         self._reported = ""
         self._was_refused = False
@@ -77,11 +85,12 @@ class ConfigApp:
     async def start(self) -> None:
         """Compiles and publishes once, then keeps watch. Ready is when a configuration is published, whoever did it."""
         bus, snapshot = self._role.bus, self._role.snapshot
-        explainer = Explainer(self._tables, bus)
+        explainer = Explainer(self._tables, self._srs, bus)
         handlers = ConfigHandlers(
             self._log,
             lambda: self._own_version,
             self._tables,
+            self._srs,
             explainer,
             snapshot,
             self._publisher,
@@ -91,6 +100,8 @@ class ConfigApp:
         await bus.serve(CONFIG_TABLE_LOOKUP, handlers.on_table_lookup)
         await bus.serve(CONFIG_AUTH_LOOKUP, handlers.on_auth_lookup)
         await bus.serve(CONFIG_CREDENTIALS_LOOKUP, handlers.on_credentials_lookup)
+        await bus.serve(CONFIG_SRS_REWRITE, handlers.on_srs_rewrite)
+        await bus.serve(CONFIG_SRS_RESTORE, handlers.on_srs_restore)
         await bus.serve(CONFIG_RULESET_EXPLAIN, handlers.on_ruleset_explain)
         await bus.serve(CONFIG_VERSION_LIST, handlers.on_version_list)
         await bus.serve(CONFIG_VERSION_RESTORE, handlers.on_version_restore)
@@ -111,6 +122,7 @@ class ConfigApp:
         """Runs for the life of the process."""
         loop = asyncio.get_running_loop()
         verify_at = loop.time() + VERIFY_S
+        sweep_at = loop.time() + LOOK_AGAIN_S
         while True:
             try:
                 async with asyncio.timeout(self._settings.config_poll_s):
@@ -125,6 +137,9 @@ class ConfigApp:
                 verify_at = loop.time() + VERIFY_S
                 await self._verify()
             await self._publish()
+            if loop.time() >= sweep_at:
+                sweep_at = loop.time() + LOOK_AGAIN_S
+                await self._sweep()
 
     async def _settle(self) -> None:
         """Waits until nobody is writing the files."""
@@ -144,18 +159,30 @@ class ConfigApp:
         _warnings.set(compiled.warning_count)
         self._errors = "" if compiled.configuration is not None else compiled.render()[:ERRORS_BYTES]
         self._report(compiled)
-        if compiled.configuration is not None:
-            changed = self._last_good is None or digest_of(self._last_good) != digest_of(compiled.configuration)
-            self._last_good = compiled.configuration
+        if compiled.configuration is not None and compiled.cut is not None:
+            changed = self._last_good is None or digest_of(self._last_good.configuration) != digest_of(
+                compiled.cut.configuration
+            )
+            self._last_good = compiled.cut
             self._withheld = compiled.withheld
             self._tables.apply(compiled.configuration, compiled.withheld)
+            self._srs.apply(compiled.srs_keys, compiled.configuration.srs_ttl_s)
             if changed:
-                self._pending = compiled.configuration
+                self._pending = compiled.cut
+                self._hold_entries(compiled.configuration, compiled.cut)
+
+    def _hold_entries(self, configuration: Configuration, cut: Cut) -> None:
+        """What we have cut ourselves need not come back to us over the bus."""
+        for name, table in cut.configuration.tables.items():
+            if table.parts:
+                self._role.snapshot.large_tables.hold(table.parts, configuration.tables[name].entries)
 
     def _compile_files(self) -> Compilation:
         settings = self._settings
         host = discover_host(settings.server_name, settings.local_addresses)
-        return compile_file(Path(settings.config_file), host, root=settings.config_root, macros=self._macros)
+        return compile_file(
+            Path(settings.config_file), host, root=settings.config_root, macros=self._macros, memory=self._memory
+        )
 
     def _report(self, compiled: Compilation) -> None:
         """Every diagnostic, once: the same ones again are not news."""
@@ -199,8 +226,17 @@ class ConfigApp:
             if not await self._publisher.is_published():
                 self._log.warning("no configuration is published any more, publishing ours again")
                 self._pending = self._last_good
+            elif count := await self._publisher.mend(self._last_good.configuration, self._last_good.parts):
+                self._log.warning("parts of tables were lost and are written again", parts=count)
         except BusUnavailable as error:
             self._log.warning("cannot see whether a configuration is published", error=error)
+
+    async def _sweep(self) -> None:
+        try:
+            if count := await self._sweeper.look():
+                self._log.info("tables that no kept configuration names are gone", parts=count)
+        except BusUnavailable as error:
+            self._log.warning("cannot look for tables that no configuration names", error=error)
 
     async def _publish(self) -> None:
         """Pays what is owed, or leaves it for the next round."""
@@ -209,8 +245,8 @@ class ConfigApp:
         try:
             if not self._role.bus.is_connected:
                 raise BusUnavailable("not connected to nats")
-            await self._role.bus.ensure_streams(CONFIGURATION_BUCKET)
-            done = await self._publisher.publish(self._pending)
+            await self._role.bus.ensure_streams()
+            done = await self._publisher.publish(self._pending.configuration, self._pending.parts)
         except BusUnavailable as error:
             if not self._has_told_of_wait:
                 self._has_told_of_wait = True

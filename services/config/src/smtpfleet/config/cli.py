@@ -7,6 +7,7 @@ Compiles exactly as the service does and touches neither bus nor fleet; explain 
 import asyncio
 import json
 import os
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -22,6 +23,7 @@ from smtpfleet.config.language.macros import BadMacro, parse_definitions, split_
 from smtpfleet.config.publisher import Publisher
 from smtpfleet.config.schema import render_schema
 from smtpfleet.config.settings import DEFAULT_FILE, ConfigSettings
+from smtpfleet.config.srs import SrsServer
 from smtpfleet.config.tables.server import TableServer
 from smtpfleet.contracts.commands import ExplainQuery, ExplainReply
 from smtpfleet.contracts.configuration import Configuration
@@ -111,8 +113,10 @@ async def _explain(
 ) -> ExplainReply:
     tables = TableServer(MailLog("config"), ConfigFiles(file, root).resolve)
     tables.apply(configuration, compiled.withheld)
+    srs = SrsServer(time.time)
+    srs.apply(compiled.srs_keys, configuration.srs_ttl_s)
     try:
-        return await Explainer(tables, NoFleet()).explain(configuration, query)
+        return await Explainer(tables, srs, NoFleet()).explain(configuration, query)
     finally:
         await tables.close()
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from smtpfleet.config.explainer import Explainer
 from smtpfleet.config.publisher import Publisher, digest_in, number_in
+from smtpfleet.config.srs import SrsServer
 from smtpfleet.config.tables.server import TableServer
 from smtpfleet.contracts.commands import (
     ConfigurationVersion,
@@ -21,6 +22,7 @@ from smtpfleet.contracts.commands import (
     VersionsReply,
 )
 from smtpfleet.contracts.configuration import Configuration
+from smtpfleet.contracts.srs import SrsRestoreQuery, SrsRestoreReply, SrsRewriteQuery, SrsRewriteReply
 from smtpfleet.contracts.wire import Malformed
 from smtpfleet.mail.explain import query_fault
 from smtpfleet.runtime import metrics
@@ -38,6 +40,7 @@ class ConfigHandlers:
         log: MailLog,
         own_version: Callable[[], str],
         tables: TableServer,
+        srs: SrsServer,
         explainer: Explainer,
         snapshot: SnapshotFollower,
         publisher: Publisher,
@@ -50,6 +53,7 @@ class ConfigHandlers:
         self._log = log
         self._own_version = own_version
         self._tables = tables
+        self._srs = srs
 
     async def on_ruleset_explain(self, query: ExplainQuery) -> ExplainReply:
         """Under what the fleet runs, which need not be what this replica's files say."""
@@ -93,6 +97,14 @@ class ConfigHandlers:
     async def on_credentials_lookup(self, query: TableQuery) -> TableReply:
         """Our passwords at relays, for mta."""
         return await self._tables.answer_credentials(query)
+
+    async def on_srs_rewrite(self, query: SrsRewriteQuery) -> SrsRewriteReply:
+        """Senders of forwarded mail, for mta."""
+        return self._srs.rewrite(query)
+
+    async def on_srs_restore(self, query: SrsRestoreQuery) -> SrsRestoreReply:
+        """Recipients of bounces, for smtp-in and queue."""
+        return self._srs.restore(query)
 
     def on_configuration_published(self, configuration: Configuration) -> None:
         """Keeps the metric, and tells where another replica reads other files than this one."""

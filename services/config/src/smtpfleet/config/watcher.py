@@ -8,10 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from smtpfleet.config.language.files import Stamp, current_stamp
-
-RACY_NS = 2_000_000_000
-"""A file changed this shortly before it was read may change again under the same stamp: coarsest common mtime, FAT's 2 s."""
+from smtpfleet.config.language.stamp import RACY_NS, Stamp, current_stamp
 
 
 class FileWatcher:

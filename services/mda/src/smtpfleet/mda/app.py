@@ -4,6 +4,7 @@ Built by runtime.role. Takes no work before the first configuration is here.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 
 from smtpfleet.contracts.configuration import Configuration
@@ -44,6 +45,7 @@ class MdaApp:
         table_client = TableClient(role.bus)
         self._handlers = Handlers(
             lambda table, name: lookup_user(role.snapshot.tables, table_client, table, name),
+            obeys_programs=settings.forward_programs or os.geteuid() == 0,
         )
         self._worker = Worker(
             self._client,

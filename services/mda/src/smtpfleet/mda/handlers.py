@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from smtpfleet.contracts.commands import ForwardQuery, ForwardReply
 from smtpfleet.contracts.subjects import MDA_FORWARD_READ
+from smtpfleet.mail.aliases import AliasFault, TargetKind
 from smtpfleet.mail.tables import TableError, UserInfo
+from smtpfleet.mail.targetfile import parse_forward
 from smtpfleet.mda.forward import read_forward
 from smtpfleet.runtime import metrics
 from smtpfleet.runtime.bus import Bus
@@ -20,6 +22,9 @@ READER_THREADS = 4
 
 _reads = metrics.counter("mda_forwards", "Forwards asked for, by what was found", ("result",))
 
+WITHOUT_RIGHTS = "it has a command or a file, which would have the rights of mda and not of its user: run mda as root, or set SMTPFLEET_FORWARD_PROGRAMS"
+"""For the operator's log; the peer hears 451 and keeps its copy until that is decided."""
+
 FindUser = Callable[[str, str], Awaitable[UserInfo | None]]
 """The user of a userbase, by table and name. Raises TableError."""
 
@@ -27,8 +32,10 @@ FindUser = Callable[[str, str], Awaitable[UserInfo | None]]
 class Handlers:
     """The role's subjects."""
 
-    def __init__(self, find_user: FindUser) -> None:
+    def __init__(self, find_user: FindUser, *, obeys_programs: bool) -> None:
+        """obeys_programs: whether what users have written may start programs and write files, because it is done with their rights."""
         self._find_user = find_user
+        self._obeys_programs = obeys_programs
         self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="forward")
 
     async def bind(self, bus: Bus) -> None:
@@ -46,5 +53,19 @@ class Handlers:
         if not user.home.startswith("/"):
             return ForwardReply("temporary", "", f"the home of {query.user} is not an absolute path")
         reply = await asyncio.get_running_loop().run_in_executor(self._readers, read_forward, user)
+        if reply.result == "present" and not self._obeys_programs and has_program(reply.content):
+            reply = ForwardReply("temporary", "", WITHOUT_RIGHTS)
         _reads.labels(reply.result).inc()
         return reply
+
+
+def has_program(content: str) -> bool:
+    """Whether a `.forward` names a command or a file, in either form of the language; what cannot be read names nothing."""
+    for is_modern in (False, True):
+        try:
+            targets = parse_forward(content, is_modern=is_modern)
+        except AliasFault:
+            continue
+        if any(target.kind in (TargetKind.COMMAND, TargetKind.FILE) for target in targets):
+            return True
+    return False

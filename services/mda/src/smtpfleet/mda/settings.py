@@ -21,3 +21,9 @@ class MdaSettings(RoleSettings, frozen=True, kw_only=True):
         str,
         Meta(description="Folder of the users' mailbox files, for the method mbox.", pattern="^/"),
     ] = "/var/mail"
+    forward_programs: Annotated[
+        bool,
+        Meta(
+            description="Whether commands and files in users' `.forward` are obeyed although mda is not root, with mda's own rights."
+        ),
+    ] = False

@@ -9,12 +9,14 @@ from smtpfleet.mta.connector import Outbound
 from smtpfleet.mta.demands import Demands
 from smtpfleet.mta.route import RouteTable
 from smtpfleet.mta.settings import MtaSettings
+from smtpfleet.mta.srs import SenderRewriter
 from smtpfleet.mta.tls import TlsContexts
 from smtpfleet.mta.transaction import Timeouts
 from smtpfleet.mta.worker import Worker
 from smtpfleet.runtime.resolver import BadNameservers, Resolver
 from smtpfleet.runtime.role import Role
 from smtpfleet.runtime.settings import BadSettings
+from smtpfleet.runtime.srs_client import SrsClient
 from smtpfleet.runtime.table_client import TableClient
 from smtpfleet.runtime.work import WorkClient
 
@@ -40,6 +42,7 @@ class MtaApp:
             resolver=resolver,
             routes=RouteTable(settings.route_penalty_s),
             demands=Demands(settings, contexts, tables, role.log, Timeouts()),
+            srs=SenderRewriter(SrsClient(role.bus), role.log),
         )
         self._worker = Worker(outbound, settings.max_sessions)
 

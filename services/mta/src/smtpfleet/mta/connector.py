@@ -22,6 +22,7 @@ from smtpfleet.mta.exchanger import HostWalk
 from smtpfleet.mta.route import RouteTable
 from smtpfleet.mta.session import Session, open_session
 from smtpfleet.mta.settings import MtaSettings
+from smtpfleet.mta.srs import SenderRewriter
 from smtpfleet.mta.task import Chunks, Task, address_fault, check_content, tasks_of
 from smtpfleet.runtime import killpoint, metrics
 from smtpfleet.runtime.bus import BusUnavailable
@@ -57,6 +58,7 @@ class Outbound:
     resolver: Resolver
     routes: RouteTable
     demands: Demands
+    srs: SenderRewriter
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -134,7 +136,7 @@ class Connector:
 
     async def _tasks(self, lease: Lease, report: DeliveryReport) -> AsyncGenerator[Task, None]:
         """The lease's transactions; envelopes that cannot be sent to anybody get their outcome here."""
-        async for message in lease.load(lease.evpids):
+        async for message in self._loaded(lease, report):
             try:
                 chunks, head = await self._content_of(message)
                 refusal = check_content(head)
@@ -152,6 +154,19 @@ class Connector:
                 if sendable:
                     task.envelopes = sendable
                     yield task
+
+    async def _loaded(self, lease: Lease, report: DeliveryReport) -> AsyncGenerator[LoadedMessage, None]:
+        """The lease's messages, with senders as they are to be sent. Without SRS in force also mail of an earlier rule goes as it is."""
+        out = self._out
+        async for message in lease.load(lease.evpids):
+            if not out.snapshot.current.srs_ttl_s:
+                yield message
+                continue
+            rewritten, failed = await out.srs.rewrite(message, out.snapshot.current)
+            for envelope, status in failed:
+                report.add(envelope, status, None)
+            if rewritten.envelopes:
+                yield rewritten
 
     async def _content_of(self, message: LoadedMessage) -> tuple[Chunks | None, bytes]:
         """How to read a message's content again and again, and its beginning."""

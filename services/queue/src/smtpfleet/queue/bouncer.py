@@ -24,6 +24,7 @@ from smtpfleet.queue.committer import commit_arguments
 from smtpfleet.queue.notify import DELIVERED, RELAYED
 from smtpfleet.queue.records import Meta, read_records
 from smtpfleet.queue.scripts import BOUNCE
+from smtpfleet.queue.stored_form import Damaged, KeyMissing, StoredForm
 from smtpfleet.runtime import killpoint, metrics
 from smtpfleet.runtime.maillog import MailLog
 from smtpfleet.runtime.questions import Questions
@@ -37,7 +38,7 @@ LOOK_BATCH = 50
 BOUNCE_EXPIRE_S = 7 * 24 * 3600
 """Bounces are tried for seven days (OpenSMTPD bounce.c)."""
 LATER_MS = 60_000
-"""When the way of a bounce is looked for again after a temporary failure of a table. Chosen."""
+"""When a bounce is tried again after a temporary failure of a table, or where a key is missing. Chosen."""
 HEADER_CHUNK_LIMIT_BYTES = 256 * 1024
 """What of the original's content is read for its header: the first chunk."""
 
@@ -50,6 +51,7 @@ class Bouncer:
     def __init__(
         self,
         store: Store,
+        form: StoredForm,
         snapshot: SnapshotFollower,
         announcer: Announcer,
         log: MailLog,
@@ -61,6 +63,7 @@ class Bouncer:
         """questions: None asks neither config nor mda: then nobody has a `.forward`."""
         self._questions = questions
         self._store = store
+        self._form = form
         self._snapshot = snapshot
         self._announcer = announcer
         self._log = log
@@ -71,7 +74,7 @@ class Bouncer:
         """Runs for the life of the process."""
         while True:
             await asyncio.sleep(LOOK_S)
-            if not self._snapshot.has_snapshot:
+            if not self._snapshot.has_snapshot or not self._form.may_write:
                 continue
             try:
                 for shard in range(self._shards):
@@ -94,8 +97,11 @@ class Bouncer:
                 await self._store.run(BOUNCE, [tag], [msgid, "", keys.DONE_TTL_S, 0, 0], waitaof=self._waitaof)
 
     async def _write(self, shard: int, msgid: str, kind: str, numbers: list[str]) -> None:
-        records = await read_records(self._store, self._shards, [msgid + number for number in numbers])
+        records = await read_records(self._store, self._form, self._shards, [msgid + number for number in numbers])
         envelopes = records[0].envelopes if records else []
+        if records and records[0].locked:
+            await self._wait(shard, msgid, f"no key {records[0].locked[0].key_id}")
+            return
         now_ms = self._store.now_ms()
         message = None
         for item in records[0].unreadable if records else ():
@@ -107,17 +113,20 @@ class Bouncer:
             envelopes = [e for e in envelopes if e.sender == envelopes[0].sender]
             expansion = await self._expand(envelopes[0])
             if expansion.refusal is not None and expansion.refusal.status_class is StatusClass.TEMPORARY:
-                self._log.warning("bounce waits", msgid=msgid, stat=expansion.refusal.line, detail=expansion.detail)
-                await self._store.call("ZADD", f"{keys.tag(shard)}bounces", "XX", now_ms + LATER_MS, msgid)
+                await self._wait(shard, msgid, f"{expansion.refusal.line}: {expansion.detail}")
                 return
-            message = await self._compose(shard, kind, records[0].meta, envelopes, expansion, now_ms)
+            composed = await self._compose(shard, kind, records[0].meta, envelopes, expansion, now_ms)
+            if isinstance(composed, KeyMissing):
+                await self._wait(shard, msgid, f"no key {composed.key_id}")
+                return
+            message = composed
         killpoint.reach("queue.bounce.built")
         args: list[Value] = [msgid, "", keys.DONE_TTL_S, len(numbers)]
         for number in numbers:
             args += (number, kind)
         args.append(0 if message is None else 1)
         if message is not None:
-            args += commit_arguments(message)
+            args += commit_arguments(message, self._form)
         answer = (await self._store.run(BOUNCE, [keys.tag(shard)], args, waitaof=self._waitaof)).decode()
         killpoint.reach("queue.bounce.committed")
         _bounces.labels(kind, answer).inc()
@@ -130,6 +139,10 @@ class Bouncer:
                     self._announcer.event(subjects.EVENT_ENVELOPE_BOUNCED, envelope, _status_of(envelope), now_ms)
             self._announcer.queued(message.envelopes, now_ms)
 
+    async def _wait(self, shard: int, msgid: str, why: str) -> None:
+        self._log.warning("bounce waits", msgid=msgid, reason=why)
+        await self._store.call("ZADD", f"{keys.tag(shard)}bounces", "XX", self._store.now_ms() + LATER_MS, msgid)
+
     async def _expand(self, envelope: Envelope) -> Expansion:
         """Where the ruleset sends mail for the envelope's sender."""
         configuration = self._snapshot.current
@@ -140,7 +153,7 @@ class Bouncer:
 
     async def _compose(
         self, shard: int, kind: str, meta: Meta, envelopes: list[Envelope], expansion: Expansion, now_ms: int
-    ) -> CommitMessage | None:
+    ) -> CommitMessage | KeyMissing | None:
         """The bounce, or None where the sender cannot be reached from here (said in the log)."""
         first = envelopes[0]
         original_id = ids.msgid_of(first.evpid)
@@ -150,9 +163,17 @@ class Bouncer:
                 original_id, "queue bounce-undeliverable", to=f"<{first.sender}>", stat=stat, detail=expansion.detail
             )
             return None
-        chunk = await self._store.call("LINDEX", keys.content(original_id, shard), 0)
+        chunk: bytes | None = await self._store.call("LINDEX", keys.content(original_id, shard), 0)
+        original = self._form.unpack_content(original_id, [chunk or b""])
+        if isinstance(original, KeyMissing):
+            return original
+        if isinstance(original, Damaged):
+            self._log.error(
+                "content cannot be read, its bounce goes without", msgid=original_id, reason=original.reason
+            )
+            original = b""
         msgid = _msgid_in_shard(now_ms, shard, self._shards)
-        content = _content(kind, meta, envelopes, (chunk or b"")[:HEADER_CHUNK_LIMIT_BYTES], msgid, now_ms)
+        content = _content(kind, meta, envelopes, original[:HEADER_CHUNK_LIMIT_BYTES], msgid, now_ms)
         to = _bounce_envelopes(msgid, first, expansion, self._snapshot.current.hostname, now_ms)
         return CommitMessage(msgid, ids.new_token(), len(content), content, 0, to)
 

@@ -1,7 +1,7 @@
 """Commits: merges the messages of concurrent requests into one script call and one flush.
 
 A call that fails because the store went away is repeated with the same tokens for a few seconds: the script answers
-ok for what it had done. After that the verdict is failed and the peer hears 451.
+ok for what it had done. After that the verdict is failed and the peer hears 451. So it does where mail must be encrypted and there is no key.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from smtpfleet.queue.announcer import Announcer
 from smtpfleet.queue.cache import CachedMessage, EnvelopeCache
 from smtpfleet.queue.groupcommit import GroupCommit
 from smtpfleet.queue.scripts import COMMIT
+from smtpfleet.queue.stored_form import StoredForm
 from smtpfleet.runtime import killpoint, metrics
 from smtpfleet.runtime.maillog import MailLog
 from smtpfleet.runtime.store import Store, StoreFull, StoreUnavailable, Value
@@ -34,6 +35,7 @@ class Committer:
     def __init__(
         self,
         store: Store,
+        form: StoredForm,
         cache: EnvelopeCache,
         announcer: Announcer,
         log: MailLog,
@@ -43,6 +45,7 @@ class Committer:
         waitaof: bool,
     ) -> None:
         self._store = store
+        self._form = form
         self._cache = cache
         self._announcer = announcer
         self._log = log
@@ -66,11 +69,17 @@ class Committer:
 
     async def _commit_batch(self, shard: int, messages: list[CommitMessage]) -> list[CommitVerdict]:
         killpoint.reach("queue.commit.received")
+        if not self._form.may_write:
+            self._log.warning(
+                "commit refused", shard=shard, messages=len(messages), error="no key for queue encryption"
+            )
+            _verdicts.labels(CommitVerdict.FAILED).inc(len(messages))
+            return [CommitVerdict.FAILED] * len(messages)
         now_ms = self._store.now_ms()
         stamped = [_stamp(message, now_ms) for message in messages]
         args: list[Value] = [self._replica, len(stamped)]
         for message in stamped:
-            args += commit_arguments(message)
+            args += commit_arguments(message, self._form)
         _batch.observe(len(messages))
         answers = await self._run(shard, args)
         # Durable from here on. If we die now the peer hears nothing, smtp-in repeats the request and another replica says ok.
@@ -119,18 +128,19 @@ def _stamp(message: CommitMessage, now_ms: int) -> CommitMessage:
     return structs.replace(message, envelopes=envelopes)
 
 
-def commit_arguments(message: CommitMessage) -> list[Value]:
-    """The message as commit_message in scripts/message.lua reads it; all envelopes are due at once."""
+def commit_arguments(message: CommitMessage, form: StoredForm) -> list[Value]:
+    """The message as commit_message in scripts/message.lua reads it; all envelopes are due at once. Raises NoKey."""
     args: list[Value] = [
         message.msgid,
         message.token,
         message.size_bytes,
         message.chunk_count,
-        message.content,
+        b"" if message.chunk_count else form.pack_content(message.msgid, 0, message.content),
         len(message.envelopes),
     ]
     for envelope in message.envelopes:
-        args += (envelope.evpid[ids.MSGID_LENGTH :], agent_relay(envelope), wire.encode(envelope))
+        stored = form.pack_envelope(envelope.evpid, wire.encode(envelope))
+        args += (envelope.evpid[ids.MSGID_LENGTH :], agent_relay(envelope), stored)
     return args
 
 

@@ -1,6 +1,7 @@
 """Reading messages and envelopes from the store: the one place that knows how a record is parsed.
 
-A record that cannot be read is a value (Unreadable), not an exception: the caller quarantines it and goes on with the rest.
+A record that cannot be read is a value, not an exception: the caller quarantines what is Unreadable, lets wait what is Locked, and goes
+on with the rest.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from msgspec import Struct
 
 from smtpfleet.contracts import ids, keys, wire
 from smtpfleet.contracts.envelope import Envelope
+from smtpfleet.queue.stored_form import Damaged, KeyMissing, StoredForm
 from smtpfleet.runtime.store import Store
 
 
@@ -29,6 +31,13 @@ class Unreadable(Struct, frozen=True):
     reason: str
 
 
+class Locked(Struct, frozen=True):
+    """An envelope that is, or whose content is, sealed with a key this replica has not got: nothing is wrong with it."""
+
+    evpid: str
+    key_id: str
+
+
 class Record(Struct, frozen=True):
     """A message's meta and those of its envelopes that were asked for and are there."""
 
@@ -36,6 +45,12 @@ class Record(Struct, frozen=True):
     meta: Meta
     envelopes: list[Envelope]
     unreadable: list[Unreadable]
+    locked: list[Locked]
+
+    @property
+    def items(self) -> "list[Envelope | Unreadable | Locked]":
+        """Whatever there is of what was asked for."""
+        return [*self.envelopes, *self.unreadable, *self.locked]
 
 
 def parse_meta(data: bytes) -> Meta | None:
@@ -47,10 +62,15 @@ def parse_meta(data: bytes) -> Meta | None:
         return None
 
 
-def parse_envelope(evpid: str, data: bytes) -> Envelope | Unreadable:
+def parse_envelope(form: StoredForm, evpid: str, data: bytes) -> Envelope | Unreadable | Locked:
     """The envelope, checked to be the one the key says it is."""
+    unpacked = form.unpack_envelope(evpid, data)
+    if isinstance(unpacked, KeyMissing):
+        return Locked(evpid, unpacked.key_id)
+    if isinstance(unpacked, Damaged):
+        return Unreadable(evpid, unpacked.reason)
     try:
-        envelope = wire.decode(data, Envelope)
+        envelope = wire.decode(unpacked, Envelope)
     except (wire.Malformed, wire.UnknownVersion, wire.RemoteFault) as error:
         return Unreadable(evpid, str(error)[:200])
     if envelope.evpid != evpid:
@@ -58,7 +78,7 @@ def parse_envelope(evpid: str, data: bytes) -> Envelope | Unreadable:
     return envelope
 
 
-async def read_records(store: Store, shards: int, evpids: Sequence[str]) -> list[Record]:
+async def read_records(store: Store, form: StoredForm, shards: int, evpids: Sequence[str]) -> list[Record]:
     """The messages of these envelopes, in one round trip; what is gone is left out. Raises StoreUnavailable.
 
     A message whose meta cannot be read yields all its asked envelopes as unreadable.
@@ -80,21 +100,24 @@ async def read_records(store: Store, shards: int, evpids: Sequence[str]) -> list
     return [
         record
         for (msgid, of_message), reply in zip(wanted.items(), replies, strict=True)
-        if not isinstance(reply, Exception) and (record := _record(msgid, of_message, reply)) is not None
+        if not isinstance(reply, Exception) and (record := _record(form, msgid, of_message, reply)) is not None
     ]
 
 
-def _record(msgid: str, evpids: list[str], reply: list[bytes | None]) -> Record | None:
+def _record(form: StoredForm, msgid: str, evpids: list[str], reply: list[bytes | None]) -> Record | None:
     if reply[0] is None:
         return None
     meta = parse_meta(reply[0])
     if meta is None:
         reason = "the message's record cannot be read"
-        return Record(msgid, Meta("", 0, 0, "", 0), [], [Unreadable(evpid, reason) for evpid in evpids])
-    parsed = [parse_envelope(evpid, data) for evpid, data in zip(evpids, reply[1:], strict=True) if data is not None]
+        return Record(msgid, Meta("", 0, 0, "", 0), [], [Unreadable(evpid, reason) for evpid in evpids], [])
+    parsed = [
+        parse_envelope(form, evpid, data) for evpid, data in zip(evpids, reply[1:], strict=True) if data is not None
+    ]
     return Record(
         msgid,
         meta,
         [item for item in parsed if isinstance(item, Envelope)],
         [item for item in parsed if isinstance(item, Unreadable)],
+        [item for item in parsed if isinstance(item, Locked)],
     )

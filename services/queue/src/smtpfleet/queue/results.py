@@ -5,6 +5,7 @@ then gone, and said in the log. NOTIFY (RFC 3461) may ask for less or for a repo
 """
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,30 +23,38 @@ from smtpfleet.queue.cache import EnvelopeCache
 from smtpfleet.queue.groupcommit import GroupCommit
 from smtpfleet.queue.loaded import Loaded
 from smtpfleet.queue.notify import success_kind, wants_delay, wants_failure
-from smtpfleet.queue.records import Unreadable, read_records
+from smtpfleet.queue.records import Locked, Unreadable, read_records
 from smtpfleet.queue.scripts import RESULT
+from smtpfleet.queue.stored_form import NoKey, StoredForm
 from smtpfleet.runtime import killpoint, metrics
 from smtpfleet.runtime.maillog import MailLog
 from smtpfleet.runtime.store import Store, Value
 
 RESULT_BATCH = 400
 """Outcomes per script call, four leases; some milliseconds of Redis. Chosen."""
+KEY_WAIT_MS = 300_000
+"""When an envelope whose key is missing is looked at again. Chosen: soon after the operator is, seldom enough for a full queue."""
 
 _judged = metrics.counter("queue_results", "Envelopes by what became of them", ("action",))
 _refused = metrics.counter(
     "queue_results_refused", "Outcomes refused by the fence: the lease had run out or it was a repetition"
 )
+_waiting = metrics.counter("queue_key_missing", "Envelopes put off because the key they were encrypted with is missing")
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What is done with one envelope: an action of scripts/result.lua and its arguments, and the event that tells of it."""
+    """What is done with one envelope: an action of scripts/result.lua and its arguments, and the event that tells of it.
+
+    changed: the envelope as it is to be stored, encoded, where the action changes it.
+    """
 
     action: str
-    argument: bytes
+    changed: bytes
     due_at_ms: int
     event: Subject
     status: Status
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,7 @@ class _Row:
     lease: int
     evpid: str
     judgement: Judgement
+    argument: bytes
 
 
 class Results:
@@ -63,6 +73,7 @@ class Results:
     def __init__(
         self,
         store: Store,
+        form: StoredForm,
         cache: EnvelopeCache,
         loaded: Loaded,
         announcer: Announcer,
@@ -73,6 +84,7 @@ class Results:
         waitaof: bool,
     ) -> None:
         self._store = store
+        self._form = form
         self._cache = cache
         self._loaded = loaded
         self._announcer = announcer
@@ -93,38 +105,71 @@ class Results:
         self._bounce_warn_s = bounce_warn_s
 
     async def report(self, request: ReportOutcomes) -> list[str]:
-        """Applies a worker's outcomes and returns the evpids refused. Raises StoreUnavailable: nothing is known, repeat it."""
+        """Applies a worker's outcomes and returns the evpids refused. Raises StoreUnavailable: nothing is known, repeat it.
+
+        Where a key is missing, what can be applied without it is, and NoKey is raised for the rest: the worker keeps it and asks again.
+        """
         killpoint.reach("queue.result.received")
         now_ms = self._store.now_ms()
         envelopes = await self._envelopes(request)
         judgements: dict[str, Judgement] = {}
+        kept_back = 0
         for outcome in request.outcomes:
-            envelope = envelopes.get(outcome.evpid)
-            judgements[outcome.evpid] = (
-                judge(envelope, outcome, now_ms, self._bounce_warn_s) if envelope is not None else _gone(outcome.status)
-            )
+            judgement = self._judge(envelopes.get(outcome.evpid), outcome, now_ms)
+            if judgement is None or (judgement.changed and not self._form.may_write):
+                kept_back += 1
+            else:
+                judgements[outcome.evpid] = judgement
         refused = await self._apply(request.shard, request.lease, judgements)
         killpoint.reach("queue.result.applied")
         for evpid, judgement in judgements.items():
-            if evpid not in refused:
-                self._tell(envelopes.get(evpid), judgement, now_ms)
+            envelope = envelopes.get(evpid)
+            if evpid not in refused and isinstance(envelope, Envelope):
+                self._tell(envelope, judgement, now_ms)
+        if kept_back:
+            raise NoKey(f"{kept_back} outcomes wait for a queue key")
         return list(refused)
 
+    def _judge(
+        self, envelope: Envelope | Unreadable | Locked | None, outcome: Outcome, now_ms: int
+    ) -> Judgement | None:
+        """None where it can be told only once a key is back."""
+        if isinstance(envelope, Envelope):
+            return judge(envelope, outcome, now_ms, self._bounce_warn_s)
+        # What was delivered is done, whether we can read it by now or not.
+        if envelope is None or outcome.kind is OutcomeKind.DELIVERED:
+            return _gone(outcome.status)
+        return _quarantined(envelope) if isinstance(envelope, Unreadable) else None
+
     async def dismiss(
-        self, shard: int, lease: int, *, expired: list[Envelope], unreadable: list[Unreadable], missing: list[str]
+        self,
+        shard: int,
+        lease: int,
+        *,
+        expired: list[Envelope],
+        unreadable: list[Unreadable],
+        locked: list[Locked],
+        missing: list[str],
     ) -> None:
         """Settles under the worker's lease what no worker shall see. Raises StoreUnavailable."""
         now_ms = self._store.now_ms()
+        if not self._form.may_write:  # a failure could not be noted
+            locked = locked + [Locked(envelope.evpid, "none given") for envelope in expired]
+            expired = []
         envelopes = {envelope.evpid: envelope for envelope in expired}
         judgements = {
             evpid: _failed(envelope, S554_EXPIRED, "", now_ms, subjects.EVENT_ENVELOPE_EXPIRED)
             for evpid, envelope in envelopes.items()
         }
         for item in unreadable:
-            judgements[item.evpid] = Judgement(
-                "quarantined", item.reason.encode(), 0, subjects.EVENT_ENVELOPE_HELD, S554_EXPIRED
-            )
+            judgements[item.evpid] = _quarantined(item)
             self._log.error("envelope quarantined", evpid=item.evpid, reason=item.reason)
+        for waiting in locked:
+            judgements[waiting.evpid] = _waits(now_ms)
+            self._log.fact(waiting.evpid, "queue waits", reason="key-missing", queue_key=waiting.key_id)
+        for key_id, count in Counter(waiting.key_id for waiting in locked).items():
+            self._log.error("envelopes wait for their key: give it to queue again", queue_key=key_id, envelopes=count)
+            _waiting.inc(count)
         for evpid in missing:
             judgements[evpid] = Judgement("missing", b"", 0, subjects.EVENT_ENVELOPE_REMOVED, S554_EXPIRED)
         refused = await self._apply(shard, lease, judgements)
@@ -135,9 +180,9 @@ class Results:
                 )
                 self._tell(envelope, judgements[evpid], now_ms)
 
-    async def _envelopes(self, request: ReportOutcomes) -> dict[str, Envelope]:
-        """The envelopes as the worker got them; an evpid that is gone or unreadable by now is left out."""
-        found: dict[str, Envelope] = {}
+    async def _envelopes(self, request: ReportOutcomes) -> dict[str, Envelope | Unreadable | Locked]:
+        """The envelopes as the worker got them; an evpid that is gone by now is left out."""
+        found: dict[str, Envelope | Unreadable | Locked] = {}
         to_read = []
         for outcome in request.outcomes:
             envelope = self._loaded.take(request.shard, request.lease, outcome.evpid)
@@ -146,21 +191,27 @@ class Results:
             else:
                 to_read.append(outcome.evpid)
         if to_read:
-            for record in await read_records(self._store, self._shards, to_read):
-                found.update({envelope.evpid: envelope for envelope in record.envelopes})
+            for record in await read_records(self._store, self._form, self._shards, to_read):
+                found.update({item.evpid: item for item in record.items})
         return found
 
     async def _apply(self, shard: int, lease: int, judgements: dict[str, Judgement]) -> set[str]:
-        """The evpids that were refused."""
-        waiting = [self._groups[shard].put(_Row(lease, evpid, judgement)) for evpid, judgement in judgements.items()]
+        """The evpids that were refused. Raises NoKey."""
+        rows = [
+            _Row(lease, evpid, judgement, self._argument(evpid, judgement)) for evpid, judgement in judgements.items()
+        ]
+        waiting = [self._groups[shard].put(row) for row in rows]
         applied = await asyncio.gather(*waiting)
         return {evpid for evpid, was_applied in zip(judgements, applied, strict=True) if not was_applied}
+
+    def _argument(self, evpid: str, judgement: Judgement) -> bytes:
+        return self._form.pack_envelope(evpid, judgement.changed) if judgement.changed else judgement.reason.encode()
 
     async def _write(self, shard: int, rows: list["_Row"]) -> list[bool]:
         args: list[Value] = [keys.DONE_TTL_S, self._store.now_ms() + self._bounce_delay_ms]
         for row in rows:
             judgement = row.judgement
-            args += (row.lease, row.evpid, judgement.action, judgement.argument, judgement.due_at_ms)
+            args += (row.lease, row.evpid, judgement.action, row.argument, judgement.due_at_ms)
             _judged.labels(judgement.action).inc()
         answer: list[int] = await self._store.run(RESULT, [keys.tag(shard)], args, waitaof=self._waitaof)
         _refused.inc(answer.count(0))
@@ -171,9 +222,7 @@ class Results:
         for group in self._groups:
             await group.idle()
 
-    def _tell(self, envelope: Envelope | None, judgement: Judgement, now_ms: int) -> None:
-        if envelope is None:
-            return
+    def _tell(self, envelope: Envelope, judgement: Judgement, now_ms: int) -> None:
         if judgement.action == "gone":
             self._cache.drop(ids.msgid_of(envelope.evpid))
             if judgement.event is not subjects.EVENT_ENVELOPE_DELIVERED:
@@ -200,6 +249,14 @@ def judge(envelope: Envelope, outcome: Outcome, now_ms: int, bounce_warn_s: tupl
 
 def _gone(status: Status) -> Judgement:
     return Judgement("gone", b"", 0, subjects.EVENT_ENVELOPE_REMOVED, status)
+
+
+def _quarantined(item: Unreadable) -> Judgement:
+    return Judgement("quarantined", b"", 0, subjects.EVENT_ENVELOPE_HELD, S554_EXPIRED, item.reason)
+
+
+def _waits(now_ms: int) -> Judgement:
+    return Judgement("waits", b"", now_ms + KEY_WAIT_MS, subjects.EVENT_ENVELOPE_HELD, S554_EXPIRED)
 
 
 def _delivered(envelope: Envelope, outcome: Outcome, now_ms: int) -> Judgement:

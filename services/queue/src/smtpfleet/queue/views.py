@@ -6,17 +6,18 @@ message, show envelope.
 
 from smtpfleet.contracts import ids, keys
 from smtpfleet.contracts.commands import EnvelopeState, EnvelopeView, MessageView, QueueSummary
-from smtpfleet.contracts.envelope import Envelope
 from smtpfleet.queue.committer import agent_relay
-from smtpfleet.queue.records import parse_envelope, parse_meta
+from smtpfleet.queue.records import Locked, Unreadable, parse_envelope, parse_meta
+from smtpfleet.queue.stored_form import StoredForm
 from smtpfleet.runtime.store import Store
 
 
 class Views:
     """Reads for admin."""
 
-    def __init__(self, store: Store, *, shards: int) -> None:
+    def __init__(self, store: Store, form: StoredForm, *, shards: int) -> None:
         self._store = store
+        self._form = form
         self._shards = shards
 
     async def summary(self) -> QueueSummary:
@@ -66,9 +67,11 @@ class Views:
 
     async def _envelope_view(self, shard: int, evpid: str, data: bytes) -> EnvelopeView:
         tag = keys.tag(shard)
-        found = parse_envelope(evpid, data)
-        if not isinstance(found, Envelope):
+        found = parse_envelope(self._form, evpid, data)
+        if isinstance(found, Unreadable):
             return EnvelopeView(evpid, EnvelopeState.QUARANTINED, 0, found.reason, None)
+        if isinstance(found, Locked):
+            return EnvelopeView(evpid, EnvelopeState.PENDING, 0, f"waits for queue key {found.key_id}", None)
         due, kind, reason = await self._store.read(
             [
                 ("ZSCORE", f"{tag}due:{agent_relay(found)}", evpid),

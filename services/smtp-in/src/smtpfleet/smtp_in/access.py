@@ -6,6 +6,7 @@ was meant for a command we did not take. OpenSMTPD: smtp_session.c smtp_check_st
 RFC 3207, RFC 4954; RFC 8314 §3.3 for AUTH without TLS.
 """
 
+import re
 from base64 import b64encode
 
 from msgspec import structs
@@ -36,6 +37,8 @@ from smtpfleet.smtp_in.transaction import Origin, Request
 AUTH_FAILURES_LIMIT = 3
 """Failed authentications in one session; then it is closed. Chosen, Postfix and others allow about as many before they hang up."""
 _HIDDEN = b"(not logged)"
+_is_mechanism_name = re.compile(rb"[A-Za-z0-9_-]{1,20}").fullmatch
+"""RFC 4422 §3.1; in any case, as we take them."""
 _VERDICTS = {
     AuthVerdict.FAILED: r.S535_AUTH_FAILED,
     AuthVerdict.TEMPORARY: r.S454_AUTH_UNAVAILABLE,
@@ -57,6 +60,7 @@ class AccessPhase:
     entrance: Entrance
     exchange: Mechanism | None
     id: str
+    is_kicked: bool
     is_local: bool
     mail_bar: Status | None
     origin: Origin
@@ -167,6 +171,7 @@ class AccessPhase:
         self.replies = [each for each in self.replies if each is not r.S220_READY_FOR_TLS]
         self.replies.append(r.S554_PLAINTEXT_BEFORE_TLS)
         self._around.journal.note_failed_command(self.id, b"STARTTLS", r.S554_PLAINTEXT_BEFORE_TLS, "")
+        self.is_kicked = True
         self.close()
 
     # AUTH.
@@ -178,8 +183,9 @@ class AccessPhase:
         name, _, text = arg.partition(b" ")
         exchange = new_mechanism(name)
         if exchange is None:
-            shown = name[:20].decode("ascii", "replace")
-            return Status(504, "5.5.4", f'AUTH method "{shown}" not supported')
+            # Only a well-formed name is repeated: replies are ASCII (RFC 5321 §4.2), whatever the peer sends.
+            shown = f' "{name.decode("ascii")}"' if _is_mechanism_name(name) else ""
+            return Status(504, "5.5.4", f"AUTH method{shown} not supported")
         # RFC 4954 §4: `=` is an initial response of no bytes.
         initial = None if not text else b"" if text == b"=" else decode_response(text)
         if text and initial is None:
@@ -237,6 +243,7 @@ class AccessPhase:
         """A line of the exchange is longer than RFC 4954 §4 allows; where it ends nobody knows."""
         self.exchange = None
         self._answer_auth(r.S500_AUTH_LINE_TOO_LONG)
+        self.is_kicked = True
         self.close()
 
     def on_auth_answer(self, answer: AuthAnswer) -> None:

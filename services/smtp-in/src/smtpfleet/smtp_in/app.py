@@ -15,6 +15,7 @@ from smtpfleet.runtime.questions import Questions
 from smtpfleet.runtime.resolver import BadNameservers, Resolver
 from smtpfleet.runtime.role import Role
 from smtpfleet.runtime.settings import BadSettings
+from smtpfleet.runtime.srs_client import SrsClient
 from smtpfleet.runtime.table_client import TableClient
 from smtpfleet.smtp_in.admissions import Admissions
 from smtpfleet.smtp_in.bans import Bans
@@ -79,7 +80,7 @@ class SmtpIn:
             admissions=self._admissions,
             welcome=_welcome(role, settings),
             authenticator=self._authenticator,
-            inquiries=Inquiries(Questions(forwards, self._table_client), role.spawn),
+            inquiries=Inquiries(Questions(forwards, self._table_client, SrsClient(role.bus)), role.spawn),
         )
         self._tls = TlsContexts(role.log, settings.config_root)
         self.listeners = Listeners(
@@ -88,6 +89,7 @@ class SmtpIn:
             self._tls,
             settings.submission_socket,
             self._journal.note_turned_back,
+            self._callers,
         )
         self._following: asyncio.Task[None] | None = None
         self._has_changed = asyncio.Event()
@@ -119,11 +121,19 @@ class SmtpIn:
             self._has_changed.clear()
             await self.listeners.apply(self._role.snapshot.current, self._role.snapshot.tables)
             self._has_listened.set()
+            await self._await_change()
+
+    async def _await_change(self) -> None:
+        """Until there is another snapshot, or something that could not be opened is to be tried again."""
+        while not self._has_changed.is_set():
+            is_waiting = self.listeners.missing or self.listeners.is_standing_by
             try:
-                async with asyncio.timeout(LISTEN_AGAIN_S if self.listeners.missing else None):
+                async with asyncio.timeout(LISTEN_AGAIN_S if is_waiting else None):
                     await self._has_changed.wait()
             except TimeoutError:
-                continue
+                if self.listeners.missing:
+                    return
+                await self.listeners.take_turn()
 
     async def drain(self) -> None:
         """Accepts no more, dismisses who is idle, lets messages on their way end; what lasts too long is cut."""

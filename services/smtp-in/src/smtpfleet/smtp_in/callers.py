@@ -51,10 +51,11 @@ class Record:
 class Caller:
     """One connection's hold on the records of its address and its network."""
 
-    __slots__ = ("_callers", "address", "network")
+    __slots__ = ("_callers", "_has_left", "address", "network")
 
     def __init__(self, callers: "Callers", address: Record, network: Record) -> None:
         self._callers = callers
+        self._has_left = False
         self.address = address
         self.network = network
 
@@ -71,7 +72,10 @@ class Caller:
         self._callers.on_failure(self)
 
     def leave(self) -> None:
-        """The connection is gone."""
+        """The connection is gone; may be said twice."""
+        if self._has_left:
+            return
+        self._has_left = True
         self.address.open_count -= 1
         self.network.open_count -= 1
         self._callers.on_change(self)

@@ -105,6 +105,14 @@ class ContentPhase:
         if not size_bytes:
             self._go_on_with_chunk(tx, tx.reader)
 
+    @property
+    def chunk_left_bytes(self) -> int:
+        """How many octets of the BDAT have not come. Only in CHUNK_STATES."""
+        if self.state is State.SKIP:
+            return self._skip_bytes
+        assert self.tx is not None and isinstance(self.tx.reader, ChunkReader)
+        return self.tx.reader.left_bytes
+
     def on_chunk(self, data: bytes) -> int:
         """Octets after BDAT; returns how many were its. Only in CHUNK_STATES."""
         if self.state is State.SKIP:

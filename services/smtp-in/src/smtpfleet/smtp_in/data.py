@@ -82,24 +82,25 @@ class DataReader:
             self._undecided = raw[-4:]
             return
         at = raw.rfind(_LINE_END)
-        if at > 0:
+        bare_at = raw.rfind(b"\n", at + 2) if self._mends else -1
+        if bare_at > 1:
+            self._keep(raw[2 : bare_at + 1], is_at_line_start=raw.startswith(_LINE_END))
+            self._passed_bytes += bare_at - 1
+            self._undecided = _NO_LINE_END + raw[bare_at + 1 :]
+        elif at > 0:
             self._keep(raw[2 : at + 2], is_at_line_start=raw.startswith(_LINE_END))
             self._passed_bytes += at
             self._undecided = raw[at:]
-        elif self._mends and (at := raw.rfind(b"\n", 2)) > 0:
-            self._keep(raw[2 : at + 1], is_at_line_start=raw.startswith(_LINE_END))
-            self._passed_bytes += at - 1
-            self._undecided = _NO_LINE_END + raw[at + 1 :]
-        if len(self._undecided) - 2 > LINE_LIMIT_BYTES + 1:  # the CR of its end may be there
+        if len(self._undecided) - 2 > LINE_LIMIT_BYTES + 2:  # a stuffed dot and the CR of its end may be there
             self._refuse(refuse_content("line too long"))
 
     def _keep(self, block: bytes, *, is_at_line_start: bool = True) -> None:
         """Complete lines become content, unless something is wrong with them."""
         if self.refusal is not None:
             return
-        fault = content_fault(block)
         if self._has_dot_lines and block:
             block = unstuff(block, is_at_line_start=is_at_line_start)
+        fault = content_fault(block)  # the dot that is gone does not count for a line's length (RFC 5321 §4.5.3.1.6)
         if fault == BARE_LF and self._mends:
             block = mend_line_ends(block)
             fault = content_fault(block)

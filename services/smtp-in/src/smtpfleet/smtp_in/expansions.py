@@ -56,6 +56,7 @@ class Expansions:
         self._reads_sender = any(condition.subject == "sender" for condition in conditions) or any(
             isinstance(action, RelayAction) and action.mail_from for action in actions
         )
+        self._has_srs = configuration.srs_ttl_s > 0
         self._reads_session = any(
             each.subject not in _CLASSED or (each.subject == "source" and each.kind != "table") for each in conditions
         )
@@ -83,7 +84,10 @@ class Expansions:
         """The expansion, or how far it came. source: of this session, by source_class. forwards: None where there is no mda to ask:
         then nobody has a `.forward`."""
         reads_sender = self._reads_sender
-        key: Hashable = (facts, rcpt) if self._reads_session else (source, facts.sender if reads_sender else "", rcpt)
+        key: Hashable = (facts, rcpt)
+        if not self._reads_session:
+            # With SRS a bounce may lead elsewhere than other mail.
+            key = (source, facts.sender if reads_sender else "", self._has_srs and not facts.sender, rcpt)
         known = self._remembered.get(key)
         if known is not None and (known[1] == math.inf or self._clock() < known[1]):
             return Expansion(_as_sent_by(known[0], facts.sender, reads_sender=reads_sender), None)

@@ -13,8 +13,9 @@ from smtpfleet.contracts.configuration import Configuration, Listener
 from smtpfleet.mail.tables import Tables
 from smtpfleet.runtime.maillog import MailLog
 from smtpfleet.smtp_in.arrival import Arrived, Doorway
+from smtpfleet.smtp_in.callers import Callers
 from smtpfleet.smtp_in.entrance import Entrance
-from smtpfleet.smtp_in.submission_socket import submission_socket
+from smtpfleet.smtp_in.submission_socket import TakenByAnother, submission_socket
 from smtpfleet.smtp_in.tls import ListenerTls, TlsContexts
 
 BACKLOG = 1024
@@ -36,15 +37,18 @@ class Listeners:
         tls: TlsContexts | None = None,
         socket_path: str = "",
         note_failed_arrival: Callable[[str, str], None] = lambda peer, reason: None,
+        callers: Callers | None = None,
     ) -> None:
         self._log = log
         self._make_protocol = make_protocol
         self._tls = tls or TlsContexts(log)
         self._socket_path = socket_path
         self._note_failed_arrival = note_failed_arrival
+        self._callers = callers
         self._entrances: dict[Endpoint, Entrance] = {}
         self._servers: dict[Endpoint, asyncio.Server | Doorway] = {}
         self.missing: set[Endpoint] = set()
+        self.is_standing_by = False
 
     @property
     def ports(self) -> list[Endpoint]:
@@ -59,6 +63,7 @@ class Listeners:
             if listener.address != SOCKET or self._socket_path
         }
         secured = await self._tls.apply(configuration)
+        self.is_standing_by = False
         for endpoint in [
             each for each in self._servers if each not in wanted or self._is_other_kind(each, wanted[each])
         ]:
@@ -74,6 +79,13 @@ class Listeners:
             if endpoint not in self._servers:
                 await self._open(endpoint, listener, secured.get(endpoint))
 
+    async def take_turn(self) -> None:
+        """Opens the submission socket where the replica that had it has ended."""
+        endpoint = (SOCKET, 0)
+        if self.is_standing_by and endpoint in self._entrances:
+            self.is_standing_by = False
+            await self._open(endpoint, self._entrances[endpoint].listener, None)
+
     def _is_other_kind(self, endpoint: Endpoint, listener: Listener) -> bool:
         return isinstance(self._servers[endpoint], Doorway) is not needs_doorway(listener)
 
@@ -83,6 +95,10 @@ class Listeners:
             return
         try:
             listening = submission_socket(self._socket_path) if endpoint[0] == SOCKET else _listening_socket(endpoint)
+        except TakenByAnother:
+            # Another replica of this host serves it, so nothing is missing; when that one ends it is our turn.
+            self.is_standing_by = True
+            return
         except OSError as error:
             if endpoint not in self.missing:
                 self._log.error("cannot listen, trying again", address=_text(endpoint), error=error.strerror or error)
@@ -102,13 +118,13 @@ class Listeners:
     def _doorway(self, endpoint: Endpoint, listening: socket.socket) -> Doorway:
         entrances = self._entrances
 
-        def current() -> tuple[Listener, ListenerTls | None]:
-            return entrances[endpoint].listener, entrances[endpoint].tls
+        def current() -> Entrance:
+            return entrances[endpoint]
 
         def make(arrived: Arrived) -> asyncio.Protocol:
             return self._make_protocol(lambda: entrances[endpoint], arrived)
 
-        return Doorway(listening, current, make, self._note_failed_arrival)
+        return Doorway(listening, current, make, self._note_failed_arrival, self._callers)
 
     def close(self) -> None:
         """Accepts no more; sessions go on."""

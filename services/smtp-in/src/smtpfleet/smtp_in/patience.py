@@ -14,18 +14,22 @@ _IDLE_COMMANDS = frozenset({Command.NOOP, Command.RSET, Command.HELP, Command.VR
 _FOLLOWING_MAIL = frozenset({Command.RCPT, Command.DATA, Command.BDAT})
 
 _SYNTAX_CODES = frozenset({500, 501, 555})
+SPARED_PER_RCPT = 10
+"""Refusals that are not counted before the next message is, by recipients a message may have: more than any list that a client pipelines in
+good faith, and an end to a peer that pipelines refused commands for ever. Chosen."""
 
 
 class Patience:
     """The counts of one session."""
 
-    __slots__ = ("_failed_count", "_idle_count", "_is_mail_refused", "_limits", "_rejected_count")
+    __slots__ = ("_failed_count", "_idle_count", "_is_mail_refused", "_limits", "_rejected_count", "_spared_count")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._failed_count = 0
         self._idle_count = 0
         self._rejected_count = 0
+        self._spared_count = 0
         self._is_mail_refused = False
 
     def note_ok(self, command: Command) -> Status | None:
@@ -47,14 +51,16 @@ class Patience:
         """A command was refused. Returns what to close with, or None.
 
         A peer that pipelines MAIL, a thousand RCPT and DATA cannot know that MAIL was refused, nor that no recipient was accepted:
-        what follows from the first refusal is not counted. Rejected recipients are counted by themselves.
+        what follows from the first refusal is not counted, within reason. Rejected recipients are counted by themselves.
         """
         if command is Command.MAIL:
             self._is_mail_refused = True
         elif command in _FOLLOWING_MAIL:
             is_syntax = status.code in _SYNTAX_CODES
             if self._is_mail_refused or (is_in_transaction and not is_syntax):
-                return None
+                self._spared_count += 1
+                if self._spared_count <= SPARED_PER_RCPT * self._limits.max_rcpt:
+                    return None
         self._failed_count += 1
         limit = self._limits.max_failed_commands
         return S421_TOO_MANY_FAILURES if limit and self._failed_count >= limit else None
@@ -66,4 +72,4 @@ class Patience:
 
     def note_message(self) -> None:
         """A message was accepted: all is forgiven, rejected recipients aside."""
-        self._idle_count = self._failed_count = 0
+        self._idle_count = self._failed_count = self._spared_count = 0

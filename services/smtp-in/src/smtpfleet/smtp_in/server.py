@@ -34,6 +34,9 @@ PROGRESS_BYTES = 1024
 BUFFER_LIMIT_BYTES = 64 * 1024
 """What a peer may pipeline while it waits for queue; beyond it we stop reading. Chosen: hundreds of commands."""
 
+SILENCE_S = 0.001
+"""How long a peer that is not local must keep silent, where `limit session greet-pause` asks for no more: a turn of the loop, so that
+what has arrived with the connection is seen. Chosen."""
 TURNED_AWAY = "turned-away"
 """Why a connection ends that never began a session: counted, not logged, as a flood of them must not become one of the log."""
 
@@ -56,6 +59,7 @@ class Connection(AccessShell, SMTP):
         self._buffer = b""
         self._reason = ""
         self._hostname = UNKNOWN_HOST
+        self._awaited_count = 0
         self._quiet_ticks = 0
         self._progress_bytes = 0
         self._pace: Pace | None = None
@@ -84,10 +88,10 @@ class Connection(AccessShell, SMTP):
         if arrived is None:
             peername = transport.get_extra_info("peername")
             peer = peername[0] if peername else ""
+            is_local = entrance.is_local(peer)
+            caller = server.callers.admit(peer) if server.callers is not None and not is_local else None
         else:
-            peer = arrived.peer
-        is_local = entrance.is_local(peer)
-        caller = server.callers.admit(peer) if server.callers is not None and not is_local else None
+            peer, is_local, caller = arrived.peer, arrived.is_local, arrived.caller
         if isinstance(caller, Status):
             self._turn_away(caller)
             return
@@ -104,38 +108,49 @@ class Connection(AccessShell, SMTP):
         self.transport.write(encode_reply(status))
         self._reason = TURNED_AWAY
         self.transport.close()
+        if self._arrived is not None and self._arrived.caller is not None:
+            self._arrived.caller.leave()
 
     def _welcome(self) -> None:
-        """The banner, at once or when the peer's name and its permit are known."""
+        """The banner, at once or when the peer's name and its permit are known and it has kept silent."""
         server, session = self._server, self.session
         if self._arrived is not None and self._note_arrival(self._arrived):
             self._send_replies()
             return
-        self._awaits_permit = session.caller is not None and server.admit(session.caller, self._on_permit)
-        self._awaits_name = server.welcome is not None and server.welcome.look_up(session.peer, self._on_hostname)
-        if self._awaits_permit or self._awaits_name:
+        if session.caller is not None:
+            self._awaited_count += server.admit(session.caller, self._on_permit)
+            self._awaited_count += 1
+            pause_s = session.entrance.configuration.limits.greet_pause_s or SILENCE_S
+            asyncio.get_running_loop().call_later(pause_s, self._on_silence)
+        if server.welcome is not None:
+            self._awaited_count += server.welcome.look_up(session.peer, self._on_hostname)
+        if self._awaited_count:
             session.await_welcome()
             return
         server.journal.note_connected(session.id, session.peer, UNKNOWN_HOST)
         self._send_replies()
 
+    def _on_silence(self) -> None:
+        """The peer has had time to say something too early; whether it has is in the buffer."""
+        self._greet()
+
     def _on_hostname(self, hostname: str) -> None:
-        self._hostname, self._awaits_name = hostname, False
+        self._hostname = hostname
         self._greet()
 
     def _on_permit(self, refusal: Status | None) -> None:
-        self._awaits_permit = False
         if refusal is not None and self.session.state is State.AWAITING_WELCOME:
             self._reason = TURNED_AWAY
             self.session.turn_away(refusal)
             self._proceed()
-        else:
-            self._greet()
+        self._greet()
 
     def _greet(self) -> None:
+        """One of the things a banner waits for has come."""
+        self._awaited_count -= 1
         session, transport = self.session, self.transport
-        if self._awaits_name or self._awaits_permit or session.state is not State.AWAITING_WELCOME:
-            return  # one is still missing; or the connection was lost, or has been turned away, meanwhile
+        if self._awaited_count or session.state is not State.AWAITING_WELCOME:
+            return  # another is still missing; or the connection was lost, or has been turned away, meanwhile
         if transport is None or transport.is_closing():
             return
         self._server.journal.note_connected(session.id, session.peer, self._hostname)
@@ -224,7 +239,8 @@ class Connection(AccessShell, SMTP):
                 self._obey(data[start:end])
                 start = end
             elif state in CHUNK_STATES:
-                start += self._read_chunk(data[start:] if start else data)
+                # No more than is the chunk's: many small ones in one write must not each copy all that follows.
+                start += self._read_chunk(data[start : start + session.chunk_left_bytes])
             elif state is State.AUTHENTICATING:
                 after = self._read_auth_line(data, start)
                 if after == start:
@@ -316,8 +332,8 @@ class Connection(AccessShell, SMTP):
     def _proceed(self) -> None:
         """Goes on after a wait: replies first, then what the peer has pipelined meanwhile."""
         self._quiet_ticks = 0
-        if self.transport is None:
-            self.session.replies.clear()
+        if self.transport is None or self.transport.is_closing():
+            self.session.replies.clear()  # the peer is gone, and nothing it has pipelined is obeyed any more
             return
         if self._server.is_draining and self.session.state in COMMAND_STATES:
             self.dismiss()
@@ -352,11 +368,13 @@ class Connection(AccessShell, SMTP):
         limits = self.session.entrance.configuration.limits
         if limits.session_timeout_s and self._quiet_ticks > limits.session_timeout_s // SWEEP_EVERY_S:
             self._reason = "timeout"
+            self.session.is_kicked = True
             self.abort()  # without a reply, as OpenSMTPD; nor would a peer that reads nothing let us close in order
             return
         self._pace = pace = Pace.after(self._pace, self.session.content_progress())
         if pace is not None and pace.is_too_slow(SWEEP_EVERY_S, limits.min_content_bytes_per_s):
             self._reason = "too-slow"
+            self.session.is_kicked = True
             self.abort()
 
     def dismiss(self) -> None:

@@ -150,6 +150,7 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
         """A line that is no command."""
         self.replies.append(status)
         if status is r.S500_LINE_TOO_LONG:
+            self.is_kicked = True
             self.close()
         self._note_failed(Command.UNKNOWN, line, status)
 
@@ -200,6 +201,7 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
     def _greet_again(self, reply: r.Reply) -> r.Reply:
         if (last := self._patience.note_idle()) is None:
             return reply
+        self.is_kicked = True
         self.close()
         return last
 
@@ -282,6 +284,7 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
     def _bdat(self, arg: bytes) -> r.Reply | None:
         parsed = parse_bdat(arg)
         if isinstance(parsed, Status):
+            self.is_kicked = True
             self.close()  # nobody knows how many octets follow, and they must not be taken for commands
             return parsed
         size_bytes, is_last = parsed
@@ -293,6 +296,7 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
             self._skip(size_bytes)
             return r.S503_NOT_NOW if tx is None else r.S503_NO_RCPT
         if size_bytes < SMALL_CHUNK_BYTES and not is_last and (last := self._patience.note_idle()) is not None:
+            self.is_kicked = True
             self.close()
             return last
         self.begin_chunk(tx, size_bytes, is_last=is_last)

@@ -1,10 +1,12 @@
 """The socket in the file system on which programs of this machine submit mail.
 
-Owns its file: made for everybody, as OpenSMTPD's is, and replaced where a killed process has left one behind; never taken from a process
-that still listens. Called by listener. OpenSMTPD: control.c, /var/run/smtpd.sock with mode 0666 (reference 4.9).
+Owns its file, made for everybody as OpenSMTPD's is, and a lock beside it: of several replicas on one host one listens, and when it ends,
+however it ends, the kernel gives the lock to another. Called by listener. OpenSMTPD: control.c, /var/run/smtpd.sock with mode 0666
+(reference 4.9).
 """
 
 import errno
+import fcntl
 import os
 import socket
 import stat
@@ -16,11 +18,30 @@ BACKLOG = 128
 """Chosen; programs of one machine."""
 
 
-def submission_socket(path: str) -> socket.socket:
-    """A listening socket at `path`. Raises OSError, also where another process listens there."""
-    _remove_stale(Path(path))
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+class TakenByAnother(Exception):
+    """Another process listens there; it may be our turn later."""
+
+
+class SubmissionSocket(socket.socket):
+    """The listening socket, with the lock that goes when it is closed."""
+
+    lock_fd: int
+
+    def close(self) -> None:
+        """Closes the socket and gives the lock up. The file stays: the next one replaces it."""
+        super().close()
+        if self.lock_fd >= 0:
+            os.close(self.lock_fd)
+            self.lock_fd = -1
+
+
+def submission_socket(path: str) -> SubmissionSocket:
+    """A listening socket at `path`. Raises TakenByAnother, or OSError, also where something that is no socket is in the way."""
+    lock_fd = _take_lock(f"{path}.lock")
+    listening = SubmissionSocket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.lock_fd = lock_fd
     try:
+        _remove_stale(Path(path))
         listening.bind(path)
         Path(path).chmod(MODE)
         listening.listen(BACKLOG)
@@ -31,17 +52,28 @@ def submission_socket(path: str) -> socket.socket:
     return listening
 
 
-def _remove_stale(path: Path) -> None:
-    """Removes a socket that nobody listens on; leaves everything else where it is, so that bind refuses."""
+def _take_lock(path: str) -> int:
+    """A descriptor that holds the lock. Whoever has it is the only one who touches the socket's file."""
+    lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            return
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock_fd)
+        raise TakenByAnother from None
+    return lock_fd
+
+
+def _remove_stale(path: Path) -> None:
+    """Removes a socket whose process has ended: it would have the lock. Leaves everything else where it is, so that bind refuses."""
+    try:
+        is_socket = stat.S_ISSOCK(path.lstat().st_mode)
     except FileNotFoundError:
         return
+    if is_socket and not _has_listener(path):
+        path.unlink(missing_ok=True)
+
+
+def _has_listener(path: Path) -> bool:
+    """Whether a program listens there that knows nothing of our lock."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            return
-    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        return probe.connect_ex(str(path)) not in (errno.ECONNREFUSED, errno.ENOENT)

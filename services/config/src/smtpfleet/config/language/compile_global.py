@@ -1,7 +1,6 @@
 """Statements that stand for the whole server to fields of the Scope: expire, bounce-warn, sizes, queue, ciphers, delimiter.
 
-Limits, pki and filters have files of their own. What no role does yet is compiled and warned of. Called by compiler.py. OpenSMTPD: main
-section of parse.y.
+Limits, pki and filters have files of their own. Called by compiler.py. OpenSMTPD: main section of parse.y.
 """
 
 from smtpfleet.config.language.compile_delay import compile_delay_s
@@ -60,15 +59,14 @@ def compile_size(scope: Scope, statement: SizeStatement) -> None:
 
 
 def compile_queue(scope: Scope, statement: QueueStatement) -> None:
-    """What the queue does to content. A key that stands here is dropped: the snapshot crosses the bus, and this file lies about."""
+    """How the queue stores mail. A key that stands here is dropped: the snapshot crosses the bus, and this file lies about."""
     if statement.feature == "compression":
         scope.has_queue_compression = True
     else:
         scope.has_queue_encryption = True
-    scope.not_applied_yet(statement.span, f"queue {statement.feature}")
     if statement.key is not None:
         statement.key.span.source.secret_lines.add(statement.key.span.line)
-        hint = "give it to the queue role as a file, and take it out of here"
+        hint = "give one of 64 hex digits to the queue role by SMTPFLEET_QUEUE_KEY_FILE, and take this one out of here"
         scope.diagnostics.warning(statement.key.span, "the key is not taken from the configuration", hint)
 
 

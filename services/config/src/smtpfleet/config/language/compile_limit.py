@@ -67,6 +67,7 @@ _LIMITS = {
         "max-auth-failures-per-address": "max_auth_failures_per_address",
         "max-auth-failures-per-user": "max_auth_failures_per_user",
         "ban-time": "ban_s",
+        "greet-pause": "greet_pause_s",
     },
 }
 """Fields of contracts.Limits by agent and key."""

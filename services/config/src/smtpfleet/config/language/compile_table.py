@@ -6,7 +6,7 @@ passwords are kept out of the snapshot. Called by compiler.py and the other comp
 """
 
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from smtpfleet.config.language.entry_checks import check_entries
 from smtpfleet.config.language.files import Unreadable
 from smtpfleet.config.language.scope import DeclaredTable, Scope
 from smtpfleet.config.language.source import Span
-from smtpfleet.config.language.tablefile import DYNAMIC, LIST, MAPPING, parse_table_file
+from smtpfleet.config.language.tablefile import DYNAMIC, LIST, MAPPING, KeySpans, parse_table_file
 from smtpfleet.config.language.tree import InlineList, InlineMapping, TableName, TableStatement, TableUse, Word
 from smtpfleet.contracts.configuration import Table
 from smtpfleet.mail.credentials import password_kinds
@@ -115,12 +115,14 @@ def _is_first_use(scope: Scope, name: str, service: Service) -> bool:
 
 def _hide_lines(declared: DeclaredTable) -> None:
     """No message quotes a line with a password in it."""
-    for span in declared.entry_spans.values():
-        lines = span.source.secret_lines
-        if declared.table.backend == "static":
-            lines.add(span.line)
-        elif not lines:  # all of a file, also the lines that are not entries because something is wrong with them
-            lines.update(range(1, len(span.source.lines) + 1))
+    spans = declared.entry_spans
+    if isinstance(
+        spans, KeySpans
+    ):  # all of a file, also the lines that are not entries because something is wrong with them
+        spans.source.secret_lines.update(range(1, len(spans.source.lines) + 1))
+    else:
+        for span in spans.values():
+            span.source.secret_lines.add(span.line)
 
 
 def published_tables(scope: Scope) -> dict[str, Table]:
@@ -250,11 +252,26 @@ def _find_helper(scope: Scope, word: str) -> str:
     return next((str(path) for path in found if scope.files.look(path) is None), "")
 
 
+@dataclass(frozen=True, slots=True)
+class _KeptTable:
+    """A table file with nothing wrong in it (language.kept)."""
+
+    text: str = field(repr=False)
+    kind: str
+    entries: dict[str, str] = field(repr=False)
+    clean_for: set[str]
+
+
 def _file_table(scope: Scope, name: Word, value: Word, path: str) -> DeclaredTable | None:
     if not path:
         scope.diagnostics.error(value.span, f"invalid backend parameter for table: {name.text}", "it names no file")
         return None
     where = scope.files.resolve(path)
+    kept = scope.files.kept(where, "file")
+    if isinstance(kept, _KeptTable):
+        table = Table(name.text, kept.kind, "file", str(where), kept.entries)
+        spans = KeySpans(scope.files.source_of(where, kept.text))
+        return DeclaredTable(table, name.span, spans, name.span, clean_for=kept.clean_for)
     got = scope.files.read(where)
     if isinstance(got, Unreadable):
         report_unreadable(scope, name, value, f"{where}", got.reason)
@@ -263,6 +280,11 @@ def _file_table(scope: Scope, name: Word, value: Word, path: str) -> DeclaredTab
         bad = got.bad_byte
         scope.diagnostics.error(Span(got.source, bad.line, bad.column, 1), bad.reason)
         return None
+    said_count = scope.diagnostics.count
     found = parse_table_file(got.source, scope.diagnostics)
     table = Table(name.text, found.kind, "file", str(where), found.entries)
-    return DeclaredTable(table, name.span, found.spans, name.span)
+    declared = DeclaredTable(table, name.span, found.spans, name.span)
+    if scope.diagnostics.count == said_count:  # what there is to say of a file is said at every compilation
+        kept = _KeptTable(got.source.text, found.kind, found.entries, declared.clean_for)
+        scope.files.keep(where, "file", kept)
+    return declared

@@ -4,6 +4,9 @@ Turns what config.tables says of a file into diagnostics; knows none of the form
 itself. Called by compile_table.py.
 """
 
+from dataclasses import dataclass, field
+from pathlib import Path
+
 from smtpfleet.config.language.files import ReadFile, Unreadable
 from smtpfleet.config.language.scope import DeclaredTable, Scope
 from smtpfleet.config.language.source import Span
@@ -19,13 +22,20 @@ from smtpfleet.contracts.configuration import Table
 def compile_file_backend(scope: Scope, name: Word, value: Word, backend: str) -> DeclaredTable | None:
     """`table NAME backend:/path` of a backend whose path is a file. None where it is wrong (reported)."""
     where = scope.files.resolve(value.text.partition(":")[2])
+    kept = scope.files.kept(where, backend) if backend in ("db", "passwd") else None
+    if isinstance(kept, _KeptTable):
+        table = Table(name.text, kept.kind, backend, str(where), kept.entries)
+        return DeclaredTable(
+            table, name.span, name_span=name.span, credentials=kept.credentials, clean_for=kept.clean_for
+        )
     if backend == "db":
         data = scope.files.read_bytes(where)
         entries = BadTableFile(data.reason) if isinstance(data, Unreadable) else parse_db(data)
         if isinstance(entries, BadTableFile):
             report_unreadable(scope, name, value, f"{where}", entries.reason)
             return None
-        return DeclaredTable(Table(name.text, DYNAMIC, backend, str(where), entries), name.span, name_span=name.span)
+        table = Table(name.text, DYNAMIC, backend, str(where), entries)
+        return _keep(scope, where, DeclaredTable(table, name.span, name_span=name.span))
     got = scope.files.read(where)
     if isinstance(got, Unreadable):
         report_unreadable(scope, name, value, f"{where}", got.reason)
@@ -36,7 +46,7 @@ def compile_file_backend(scope: Scope, name: Word, value: Word, backend: str) ->
         scope.diagnostics.error(Span(got.source, got.bad_byte.line, got.bad_byte.column, 1), got.bad_byte.reason)
         return None
     if backend == "passwd":
-        return _passwd_table(scope, name, str(where), got)
+        return _passwd_table(scope, name, where, got)
     found = check_settings_text(backend, got.source.text)
     if isinstance(found, BadTableFile):
         _report_bad_file(scope, got, found)
@@ -47,13 +57,30 @@ def compile_file_backend(scope: Scope, name: Word, value: Word, backend: str) ->
     return DeclaredTable(table, name.span, name_span=name.span)
 
 
-def _passwd_table(scope: Scope, name: Word, where: str, got: ReadFile) -> DeclaredTable | None:
+@dataclass(frozen=True, slots=True)
+class _KeptTable:
+    """A file that was read whole and is good (language.kept)."""
+
+    kind: str
+    entries: dict[str, str] = field(repr=False)
+    credentials: dict[str, str] | None = field(repr=False)
+    clean_for: set[str]
+
+
+def _keep(scope: Scope, where: Path, declared: DeclaredTable) -> DeclaredTable:
+    table = declared.table
+    kept = _KeptTable(table.kind, table.entries, declared.credentials, declared.clean_for)
+    scope.files.keep(where, table.backend, kept)
+    return declared
+
+
+def _passwd_table(scope: Scope, name: Word, where: Path, got: ReadFile) -> DeclaredTable | None:
     users = parse_passwd(got.source.text)
     if isinstance(users, BadTableFile):
         _report_bad_file(scope, got, users)
         return None
-    table = Table(name.text, MAPPING, "passwd", where, users.userinfo)
-    return DeclaredTable(table, name.span, name_span=name.span, credentials=users.credentials)
+    table = Table(name.text, MAPPING, "passwd", str(where), users.userinfo)
+    return _keep(scope, where, DeclaredTable(table, name.span, name_span=name.span, credentials=users.credentials))
 
 
 def _report_bad_file(scope: Scope, got: ReadFile, fault: BadTableFile) -> None:

@@ -5,7 +5,7 @@ error. Called by compilation.py. OpenSMTPD: the actions of parse.y and config.c.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -69,10 +69,12 @@ _COMPILERS: dict[type, Callable[[Scope, Any], None]] = {
 
 @dataclass(frozen=True, slots=True)
 class CompiledTree:
-    """configuration: without a version. withheld: tables with passwords, whole, by name; the configuration has them without entries."""
+    """configuration: without a version. withheld: tables with passwords, whole, by name; the configuration has them without entries.
+    srs_keys: that which signs first."""
 
     configuration: Configuration
-    withheld: dict[str, Table]
+    withheld: dict[str, Table] = field(repr=False)
+    srs_keys: tuple[str, ...] = field(repr=False)
 
 
 def compile_tree(tree: Tree, host: Host, files: ConfigFiles, diagnostics: Diagnostics) -> CompiledTree | None:
@@ -111,9 +113,10 @@ def compile_tree(tree: Tree, host: Host, files: ConfigFiles, diagnostics: Diagno
         queue_compression=scope.has_queue_compression,
         queue_encryption=scope.has_queue_encryption,
         admd=scope.modern.admd,
-        srs_ttl_s=scope.modern.srs_ttl_s if scope.modern.has_srs_key else 0,
+        srs_ttl_s=scope.modern.srs_ttl_s if scope.modern.srs_key else 0,
     )
-    return CompiledTree(configuration, withheld_tables(scope))
+    keys = (scope.modern.srs_key, scope.modern.srs_backup_key) if scope.modern.srs_key else ()
+    return CompiledTree(configuration, withheld_tables(scope), tuple(filter(None, keys)))
 
 
 def _check_whole(scope: Scope, tree: Tree) -> None:

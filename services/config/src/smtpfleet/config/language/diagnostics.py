@@ -106,6 +106,11 @@ class Diagnostics:
             self._first_hidden.setdefault(item.severity, item.span)
 
     @property
+    def count(self) -> int:
+        """How many there are, shown or not."""
+        return sum(self._counts.values())
+
+    @property
     def has_errors(self) -> bool:
         """Whether there is an error among them."""
         return self._counts[Severity.ERROR] > 0

@@ -21,11 +21,16 @@ _USERINFO = re.compile(r"[0-9]+:[0-9]+:/.*")
 def check_entries(diagnostics: Diagnostics, declared: DeclaredTable, service: str) -> None:
     """Warns at every entry that is no use to `service`."""
     check = _CHECKS.get(service)
-    if check is None:
+    if check is None or service in declared.clean_for:
         return
+    is_clean = True
     for key, value in declared.table.entries.items():
-        if (fault := check(key, value)) and (span := declared.entry_spans.get(key)):
-            diagnostics.warning(span, f'"{key}" is no use as {service}: {fault}')
+        if fault := check(key, value):
+            is_clean = False
+            if span := declared.entry_spans.get(key):
+                diagnostics.warning(span, f'"{key}" is no use as {service}: {fault}')
+    if is_clean:
+        declared.clean_for.add(service)
 
 
 def _netaddr_fault(key: str, value: str) -> str:

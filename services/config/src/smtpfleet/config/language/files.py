@@ -9,19 +9,12 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from smtpfleet.config.language.kept import KeptFiles
 from smtpfleet.config.language.source import SourceText
+from smtpfleet.config.language.stamp import Stamp, stamp_of
 
 FILE_LIMIT_BYTES = 64 * 1024 * 1024
-"""A larger file cannot compile to a snapshot the bus carries (compilation.SNAPSHOT_LIMIT_BYTES). Chosen, generous."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """The state of a file as far as one can tell without reading it."""
-
-    mtime_ns: int
-    size_bytes: int
-    inode: int
+"""Of one file: some two million entries of a table. Chosen: what config and smtp-in can still hold with ease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +41,27 @@ class ReadFile:
     bad_byte: BadByte | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A file as it was read. stamp: taken when it was opened, before its content."""
+
+    path: Path
+    stamp: Stamp
+    data: bytes
+
+
 class ConfigFiles:
     """Reads the files of one compilation.
+
+    Of a file that several statements name, the first stamp counts for the watcher: changed in between, it is a change.
 
     With a root, absolute paths lead below it and relative ones start there; without, relative ones start where the main file is.
     """
 
-    def __init__(self, main: Path, root: str = "") -> None:
+    def __init__(self, main: Path, root: str = "", kept: KeptFiles | None = None) -> None:
         self.main = main
+        self._kept = kept or KeptFiles()
+        self._last_read: _Read | None = None
         self._root = Path(root) if root else None
         self.stamps: dict[Path, Stamp | None] = {}
         self._read_count = 0
@@ -68,17 +74,21 @@ class ConfigFiles:
 
     def look(self, path: Path) -> Unreadable | None:
         """Whether a regular file is there, which is not read here; remembers its stamp, also that it is not there."""
-        self.stamps.setdefault(path, None)
+        found = self._look(path)
+        return found if isinstance(found, Unreadable) else None
+
+    def _look(self, path: Path) -> Stamp | Unreadable:
         try:
             status = path.stat()
-        except OSError as error:
-            return Unreadable(error.strerror or type(error).__name__)
-        except ValueError as error:  # a NUL in the path
-            return Unreadable(str(error))
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            self.stamps.setdefault(path, None)
+            return _unreadable(error)
         if not stat.S_ISREG(status.st_mode):
+            self.stamps.setdefault(path, None)
             return Unreadable("not a regular file")
-        self.stamps[path] = stamp_of(status)
-        return None
+        stamp = stamp_of(status)
+        self.stamps.setdefault(path, stamp)
+        return stamp
 
     def read(self, path: Path) -> ReadFile | Unreadable:
         """The text of a regular file; remembers its stamp, also that it is not there."""
@@ -88,36 +98,53 @@ class ConfigFiles:
         self._read_count += 1
         return _decode(str(path), data, self._read_count)
 
+    def source_of(self, path: Path, text: str) -> SourceText:
+        """A text that was kept, as if it had been read now."""
+        self._read_count += 1
+        return SourceText(str(path), text, self._read_count)
+
+    def kept(self, path: Path, form: str) -> object:
+        """What an earlier compilation made of the file where it is the same since, else None; remembers its stamp as read does."""
+        stamp = self._look(path)
+        if isinstance(stamp, Unreadable):
+            return None
+        if (value := self._kept.by_stamp(path, form, stamp)) is not None:
+            return value
+        got = self._read(path)
+        return None if isinstance(got, Unreadable) else self._kept.by_content(path, form, got.stamp, got.data)
+
+    def keep(self, path: Path, form: str, value: object) -> None:
+        """Keeps what was made of the file that was read last, for the next compilation."""
+        assert self._last_read is not None and self._last_read.path == path, "it was read"
+        self._kept.keep(path, form, self._last_read.stamp, self._last_read.data, value)
+
     def read_bytes(self, path: Path) -> bytes | Unreadable:
         """The content of a regular file that is no text; remembers its stamp as read does."""
-        self.stamps.setdefault(path, None)
+        got = self._read(path)
+        return got if isinstance(got, Unreadable) else got.data
+
+    def _read(self, path: Path) -> _Read | Unreadable:
+        if self._last_read is not None and self._last_read.path == path:
+            return self._last_read  # the content that was compared, and not another that is there by now
+        # Asked before opening: opening a FIFO would wait for a writer.
+        found = self._look(path)
+        if isinstance(found, Unreadable):
+            return found
         try:
-            # Asked before opening: opening a FIFO would wait for a writer.
-            if not stat.S_ISREG(path.stat().st_mode):
-                return Unreadable("not a regular file")
             with path.open("rb") as file:
-                self.stamps[path] = stamp_of(os.fstat(file.fileno()))
+                stamp = stamp_of(os.fstat(file.fileno()))
                 data = file.read(FILE_LIMIT_BYTES + 1)
         except OSError as error:
-            return Unreadable(error.strerror or type(error).__name__)
-        except ValueError as error:  # a NUL in the path
-            return Unreadable(str(error))
+            self.stamps[path] = None  # rights are no part of a stamp: it is tried again until it can be read
+            return _unreadable(error)
         if len(data) > FILE_LIMIT_BYTES:
             return Unreadable(f"larger than {FILE_LIMIT_BYTES} bytes")
-        return data
+        self._last_read = _Read(path, stamp, data)
+        return self._last_read
 
 
-def stamp_of(status: os.stat_result) -> Stamp:
-    """The stamp in a stat result."""
-    return Stamp(status.st_mtime_ns, status.st_size, status.st_ino)
-
-
-def current_stamp(path: Path) -> Stamp | None:
-    """The stamp of what is there now, None where nothing can be seen."""
-    try:
-        return stamp_of(path.stat())
-    except (OSError, ValueError):
-        return None
+def _unreadable(error: OSError | ValueError) -> Unreadable:
+    return Unreadable((error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__)
 
 
 def _decode(name: str, data: bytes, order: int) -> ReadFile:

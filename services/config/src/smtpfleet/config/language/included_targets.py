@@ -16,6 +16,8 @@ from smtpfleet.contracts.configuration import ExpandAction, LocalAction
 from smtpfleet.mail.aliases import EMPTY_INCLUDE, AliasFault, include_path, split_items
 from smtpfleet.mail.targetfile import read_included
 
+_NO_INCLUDES = "includes"
+"""In DeclaredTable.clean_for."""
 BAD_LINES_SHOWN = 5
 """Warnings about the lines of one file; chosen, so that a binary file does not bury the others."""
 
@@ -37,10 +39,13 @@ def _inlined(
     scope: Scope, declared: DeclaredTable, lines_of: dict[str, tuple[str, ...]], *, is_modern: bool
 ) -> DeclaredTable:
     entries = declared.table.entries
+    if _NO_INCLUDES in declared.clean_for:
+        return declared
     changed: dict[str, str] = {}
-    for key, value in entries.items():
-        if "include:" not in value.lower():
-            continue
+    candidates = [(key, value) for key, value in entries.items() if "include:" in value.lower()]
+    if not candidates:
+        declared.clean_for.add(_NO_INCLUDES)
+    for key, value in candidates:
         try:
             items = split_items(value)
         except AliasFault:

@@ -35,6 +35,7 @@ class DeclaredTable:
 
     name_span: of its name in a `table` statement, None for what is written where it is used.
     credentials: of a passwd file, whose table.entries are its userinfo; None for all others.
+    clean_for: what the entries were looked through for without finding anything; kept with a file that does not change.
     """
 
     table: Table
@@ -42,6 +43,7 @@ class DeclaredTable:
     entry_spans: Mapping[str, Span] = field(default_factory=dict)
     name_span: Span | None = None
     credentials: dict[str, str] | None = field(default=None, repr=False)
+    clean_for: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)

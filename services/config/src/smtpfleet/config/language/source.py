@@ -5,11 +5,12 @@ macro points at its `$name`, and says what the value was.
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from smtpfleet.contracts.configuration import Location
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class SourceText:
     """name: as shown to the operator. order: in which the texts of one compilation were read, for sorting diagnostics.
 
@@ -22,10 +23,11 @@ class SourceText:
     order: int
     included_at: "Span | None" = None
     secret_lines: set[int] = field(default_factory=set)
-    lines: tuple[str, ...] = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "lines", tuple(self.text.split("\n")))
+    @cached_property
+    def lines(self) -> tuple[str, ...]:
+        """Parted when first asked for: a large table is mostly read without."""
+        return tuple(self.text.split("\n"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,6 +8,7 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from smtpfleet.config.language.diagnostics import Diagnostics
 from smtpfleet.config.language.source import SourceText, Span
@@ -18,6 +19,11 @@ DYNAMIC = "dynamic"
 """Table.kind where the backend decides what it answers."""
 
 _SEPARATOR = re.compile("[ \t:]")
+_PLAIN_LINE = re.compile(
+    r"^[ \t]*+(?:#.*|([^\s:#][^\s:]*+)(?:(?::?[ \t]++(?!:)|:(?=[^\s:]++(?:[ \t]|$)))(\S(?:.*\S)?))?)?[ \t\r]*+$",
+    re.MULTILINE,
+)
+"""A line about which nothing can be said: empty, a comment, or a key with or without a value, whose colons are not those of IPv6."""
 
 
 @dataclass(slots=True)
@@ -30,17 +36,24 @@ class FileEntries:
 
 
 class KeySpans(Mapping[str, Span]):
-    """Where each key of a file stands. A Span is made when it is asked for: a table may have a million keys."""
+    """Where each key of a file stands. Looked for when it is asked for: a table may have a million keys and nothing wrong with it."""
 
     def __init__(self, source: SourceText) -> None:
-        self._source = source
-        self.numbers: dict[str, int] = {}
+        self.source = source
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The line of each key; the last one counts."""
+        texts = (line.strip() for line in self.source.lines)
+        return {
+            _split(text)[0].lower(): n for n, text in enumerate(texts, start=1) if text and not text.startswith("#")
+        }
 
     def at(self, number: int) -> Span:
         """The key of a line that has one."""
-        line = self._source.lines[number - 1]
+        line = self.source.lines[number - 1]
         key, _ = _split(line.strip())
-        return Span(self._source, number, len(line) - len(line.lstrip()) + 1, max(1, len(key)))
+        return Span(self.source, number, len(line) - len(line.lstrip()) + 1, max(1, len(key)))
 
     def __getitem__(self, key: str) -> Span:
         return self.at(self.numbers[key])
@@ -54,9 +67,29 @@ class KeySpans(Mapping[str, Span]):
 
 def parse_table_file(source: SourceText, diagnostics: Diagnostics) -> FileEntries:
     """The entries of a table file; keys in lower case, the last of equal keys counts."""
+    return _parse_plain(source) or _parse_lines(source, diagnostics)
+
+
+def _parse_plain(source: SourceText) -> FileEntries | None:
+    """The same four times as fast, for a file in which every line is plain and no key is there twice; None for any other."""
+    pairs = _PLAIN_LINE.findall(source.text)
+    if len(pairs) != source.text.count("\n") + 1:
+        return None
+    entries = dict(pairs) if source.text == source.text.lower() else {key.lower(): value for key, value in pairs}
+    key_count = sum(1 for key, _ in pairs if key)
+    entries.pop("", None)  # lines without a key
+    value_count = len(entries) - list(entries.values()).count("")
+    if len(entries) != key_count or value_count not in (0, key_count):
+        return None
+    return FileEntries(KeySpans(source), LIST if entries and not value_count else MAPPING, entries)
+
+
+def _parse_lines(source: SourceText, diagnostics: Diagnostics) -> FileEntries:
+    """Line by line, with everything there is to say."""
     spans = KeySpans(source)
     found = FileEntries(spans)
-    entries, numbers = found.entries, spans.numbers
+    entries = found.entries
+    numbers: dict[str, int] = {}
     decided_at = 0
     for number, line in enumerate(source.lines, start=1):
         text = line.strip()

@@ -11,15 +11,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from smtpfleet.config.language.files import Stamp, current_stamp
+from smtpfleet.config.language.stamp import Stamp, current_stamp
 from smtpfleet.config.tables.backend import Backend, BackendFailed
 from smtpfleet.config.tables.bad_file import BadTableFile
+from smtpfleet.config.tables.inline import InlineBackend
 from smtpfleet.config.tables.memory import MemoryBackend
 from smtpfleet.config.tables.opening import SETTINGS_BACKENDS, Resolve, open_backend
 from smtpfleet.config.tables.question import BadQuestion, Question, check_query
 from smtpfleet.config.tables.rights import auth_tables, credentials_tables
 from smtpfleet.contracts.commands import TableQuery, TableReply, TableService
 from smtpfleet.contracts.configuration import INLINE_BACKENDS, Configuration, Table
+from smtpfleet.mail.tables import Tables
 from smtpfleet.runtime import metrics
 from smtpfleet.runtime.maillog import MailLog
 from smtpfleet.runtime.ttl_cache import TtlCache
@@ -65,9 +67,12 @@ class TableServer:
     def apply(self, configuration: Configuration, withheld: Mapping[str, Table]) -> None:
         """From now on answers for `configuration`. withheld: tables with the entries it lacks because they are passwords."""
         before, self._served = self._served, {}
+        inline = Tables(configuration)
         for name, published in configuration.tables.items():
             table = withheld.get(name, published)
             if name not in withheld and published.is_inline:
+                if published.backend != "getpwnam":
+                    self._served[name] = _Served(table, None, InlineBackend(inline, name), is_secret=False)
                 continue
             made_from = (table, _stamp_of(table))
             if name in before and before[name].made_from == made_from:
@@ -78,7 +83,8 @@ class TableServer:
         self._auth, self._credentials = auth_tables(configuration), credentials_tables(configuration)
         self._cache.clear()
         for served in before.values():
-            self._close(served)
+            if not isinstance(served.backend, InlineBackend):
+                self._close(served)
 
     async def answer(self, query: TableQuery) -> TableReply:
         """CONFIG_TABLE_LOOKUP: anything but passwords."""

@@ -7,6 +7,7 @@
 --   delivered   as failed, for a sender who wants to hear of success; the envelope stays until that is written
 --   relayed     as delivered, by a peer that will not report itself
 --   quarantined argument = reason; stays in the message, is not scheduled
+--   waits       nothing is wrong with it, but it cannot be read now; due = when it is looked at again
 --   missing     only leaves the lease
 -- Returns 1 per outcome that was applied, 0 per one that was refused: its lease does not hold the envelope (any more).
 local tag, done_ttl_s, bounce_at = KEYS[1], ARGV[1], ARGV[2]
@@ -54,6 +55,8 @@ for i = 3, #ARGV, 5 do
         if action == 'delayed' then
           bounce(msgid, number, 'delayed')
         end
+      elseif action == 'waits' then
+        add_to_agenda(agenda, agent_relay, due, evpid)
       elseif action == 'failed' or action == 'delivered' or action == 'relayed' then
         redis.call('HSET', key, number, argument)
         bounce(msgid, number, action)

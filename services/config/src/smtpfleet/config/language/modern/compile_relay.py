@@ -46,7 +46,7 @@ def compile_relay(scope: Scope, statement: ActionStatement) -> RelayAction:
     if "backup" in options and ("host" in options or "domain" in options):
         later = max((options[name] for name in ("backup", "host", "domain") if name in options), key=_place)
         scope.diagnostics.error(later.span, "backup and host are mutually exclusive")
-    if "srs" in options and not scope.modern.has_srs_key:
+    if "srs" in options and not scope.modern.srs_key:
         message = "an srs key is required for srs to be specified in an action"
         scope.diagnostics.error(options["srs"].span, message, "declare it above with srs key")
     route = _route(scope, options)

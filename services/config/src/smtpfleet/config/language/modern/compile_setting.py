@@ -1,6 +1,6 @@
 """Statements of the modern form that stand for the whole server and have no classic counterpart: ca, mda wrapper, queue ttl, srs, admd.
 
-Keys of SRS never come this far: parse_setting.py drops them. Called by compiler.py. OpenSMTPD: those statements in parse.y.
+Keys of SRS go no further than the scope: compiler.py keeps them apart from the model. Called by compiler.py. OpenSMTPD: those statements in parse.y.
 """
 
 from smtpfleet.config.language.compile_delay import compile_delay_s
@@ -49,9 +49,13 @@ def compile_queue_ttl(scope: Scope, statement: QueueTtlStatement) -> None:
 
 
 def compile_srs_key(scope: Scope, statement: SrsKeyStatement) -> None:
-    """That there is a key; OpenSMTPD lets a second one replace the first."""
-    scope.modern.has_srs_key |= not statement.is_backup
-    scope.not_applied_yet(statement.span, "srs")
+    """The key that signs, or the other one that is believed, too; OpenSMTPD lets a second one replace the first."""
+    if not statement.key.text:
+        scope.diagnostics.error(statement.key.span, "an empty srs key", "anybody could sign with it")
+    elif statement.is_backup:
+        scope.modern.srs_backup_key = statement.key.text
+    else:
+        scope.modern.srs_key = statement.key.text
 
 
 def compile_srs_ttl(scope: Scope, statement: SrsTtlStatement) -> None:

@@ -124,4 +124,4 @@ def parse_srs(tokens: ModernTokenStream, keyword: Token) -> SrsKeyStatement | Sr
     key.span.source.secret_lines.add(key.span.line)
     if not tokens.is_at_line_end():  # without naming what stands there: it may be part of a key
         tokens.fail_at(tokens.peek().span, "expected the end of the line after the key")
-    return SrsKeyStatement(backup is not None, keyword.span)
+    return SrsKeyStatement(key, backup is not None, keyword.span)

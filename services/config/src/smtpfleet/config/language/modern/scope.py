@@ -24,11 +24,12 @@ class DeclaredAction:
 
 @dataclass(slots=True)
 class ModernScope:
-    """wrappers: command by name. srs_ttl_s: as written or the default; it counts only with a key, and the key is not kept."""
+    """wrappers: command by name. srs_key, srs_backup_key: "" for none. srs_ttl_s: as written or the default; it counts only with a key."""
 
     actions: dict[str, DeclaredAction] = field(default_factory=dict)
     wrappers: dict[str, str] = field(default_factory=dict)
     cas: dict[str, Ca] = field(default_factory=dict)
     admd: str = ""
-    has_srs_key: bool = False
+    srs_key: str = field(default="", repr=False)
+    srs_backup_key: str = field(default="", repr=False)
     srs_ttl_s: int = DEFAULT_SRS_TTL_S

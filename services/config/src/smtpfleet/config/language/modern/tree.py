@@ -4,7 +4,7 @@ Frozen; made by parse_*, read by compile_*. What both forms have (tables, limits
 OpenSMTPD: parse.y of 7.8 (reference 11.1).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from smtpfleet.config.language.source import Span
 from smtpfleet.config.language.tree import Number, TableUse, Word
@@ -150,8 +150,9 @@ class QueueTtlStatement:
 
 @dataclass(frozen=True, slots=True)
 class SrsKeyStatement:
-    """`srs key [backup] KEY`. The key itself is not kept: it must not reach the model, a log or a message."""
+    """`srs key [backup] KEY`. The key must not reach the model, a log or a message."""
 
+    key: Word = field(repr=False)
     is_backup: bool
     span: Span
 
