@@ -11,8 +11,7 @@ HOP_LIMIT = 100
 """Received headers at which a message is held to loop (OpenSMTPD MAX_HOPS_COUNT; RFC 5321 §6.3 wants 100 at least)."""
 
 # RFC 5322 §2.2 names; obsolete blanks before the colon are seen in the wild.
-_RECEIVED = re.compile(rb"\r\nreceived[ \t]*+:")
-_FIRST_RECEIVED = re.compile(rb"received[ \t]*+:")
+_RECEIVED_BLANK = re.compile(rb"\r\nreceived[ \t]++:")
 _DELIVERED_TO = re.compile(rb"(?<=\n)delivered-to[ \t]*+:([^\r]*+)\r\n")
 _MAILBOX_LINE = re.compile(rb">*+From ")
 _HEADER_BLOCK = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)*+")
@@ -45,8 +44,11 @@ def count_received(content: bytes) -> int:
 
 def count_hops(block: bytes) -> int:
     """How many Received headers there are in a header block."""
-    lower = block.lower()
-    return len(_RECEIVED.findall(lower)) + (_FIRST_RECEIVED.match(lower) is not None)
+    lower = b"\r\n" + block.lower()
+    count = lower.count(b"\r\nreceived:")
+    if b"\r\nreceived " in lower or b"\r\nreceived\t" in lower:  # seldom, and a search by pattern costs five times as much
+        count += len(_RECEIVED_BLANK.findall(lower))
+    return count
 
 
 def has_delivered_to(content: bytes, dest: str) -> bool:
