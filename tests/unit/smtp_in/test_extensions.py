@@ -7,6 +7,7 @@ from msgspec import structs
 
 from smtpfleet.contracts.commands import CHUNK_BYTES, INLINE_CONTENT_LIMIT_BYTES
 from smtpfleet.contracts.envelope import DsnNotify, Envelope, EnvelopeFlag
+from smtpfleet.contracts.status import S451_LOCAL_ERROR
 from smtpfleet.smtp_in.reply import S552_HEADER_TOO_BIG
 from smtpfleet.smtp_in.server import Connection
 from tests.support.smtp_stage import MemoryTransport, Stage, make_configuration
@@ -156,6 +157,18 @@ async def test_what_completion_adds_takes_a_message_over_the_inline_limit(stage:
     assert completed in content and content.endswith(b"\r\n\r\ntext\r\n")
     # The first chunk is on its way.
     assert len(content) - CHUNK_BYTES <= most_bytes <= len(content) and not stage.server.memory.held_bytes
+
+
+async def test_a_long_header_is_put_off_while_memory_is_short(stage: Stage) -> None:
+    listening(stage, port=587)
+    client = await converse(stage, TRANSACTION)
+    stage.server.memory.limit_bytes = 0
+    for _ in range(10):
+        client.feed(b"X-Header: y\r\n" * 1000)
+        await stage.settle()
+    client.feed(b"\r\ntext\r\n.\r\nNOOP\r\n")
+    assert client.written.endswith(f"{S451_LOCAL_ERROR.line}\r\n250 2.0.0 Ok\r\n".encode())
+    assert not stage.queue.messages
 
 
 @pytest.mark.parametrize("is_authenticated", [True, False])

@@ -46,7 +46,9 @@ def count_hops(block: bytes) -> int:
     """How many Received headers there are in a header block."""
     lower = b"\r\n" + block.lower()
     count = lower.count(b"\r\nreceived:")
-    if b"\r\nreceived " in lower or b"\r\nreceived\t" in lower:  # seldom, and a search by pattern costs five times as much
+    if (
+        b"\r\nreceived " in lower or b"\r\nreceived\t" in lower
+    ):  # seldom, and a search by pattern costs five times as much
         count += len(_RECEIVED_BLANK.findall(lower))
     return count
 
