@@ -1,4 +1,4 @@
-"""The dialogs of tests/dialogs once more, against the running service over TCP; what needs a special service is played in process only."""
+"""The dialogs of tests/dialogs once more, against the running service over TCP: step by step, in one write, and byte by byte."""
 
 import asyncio
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.path.ground import MAX_MESSAGE_BYTES, STRANGER, Ground
-from tests.support.dialog import Dialog, play_blindly_over_tcp, play_over_tcp, read_dialog
+from tests.support.dialog import Dialog, Way, play_blindly_over_tcp, play_over_tcp, read_dialog
 
 pytestmark = [pytest.mark.path, pytest.mark.connected]
 
@@ -24,29 +24,23 @@ def read_for_here(path: Path) -> Dialog:
 
 DIALOGS = [read_for_here(path) for path in sorted((Path(__file__).parents[1] / "dialogs").glob("*.dialog"))]
 PLAYABLE = [dialog for dialog in DIALOGS if dialog.settings in ({}, {"peer": "127.0.0.1"})]
-
-SHORT = [dialog for dialog in PLAYABLE if len(dialog.sent) < 2000]
-"""A segment for each byte takes its time."""
+"""Those that need no special listener or limit; test_dialogs_of_listeners has the others."""
 
 
-def test_most_dialogs_can_be_played_here() -> None:
-    assert len(PLAYABLE) > len(DIALOGS) / 2
+def way_to(ground: Ground, dialog: Dialog) -> Way:
+    return Way(*ground.fleet.smtp_address, source=dialog.settings.get("peer", STRANGER))
 
 
 @pytest.mark.parametrize("dialog", PLAYABLE, ids=lambda dialog: dialog.name)
 async def test_dialog_against_the_service(ground: Ground, dialog: Dialog) -> None:
-    source = dialog.settings.get("peer", STRANGER)
-    await asyncio.wait_for(play_over_tcp(dialog, *ground.fleet.smtp_address, source=source), 60)
+    await asyncio.wait_for(play_over_tcp(dialog, way_to(ground, dialog)), 60)
 
 
 @pytest.mark.parametrize("dialog", PLAYABLE, ids=lambda dialog: dialog.name)
 async def test_dialog_in_one_write(ground: Ground, dialog: Dialog) -> None:
-    source = dialog.settings.get("peer", STRANGER)
-    everything = max(1, len(dialog.sent))
-    await play_blindly_over_tcp(dialog, *ground.fleet.smtp_address, source=source, piece_bytes=everything)
+    await play_blindly_over_tcp(dialog, way_to(ground, dialog), piece_bytes=max(1, len(dialog.sent)))
 
 
-@pytest.mark.parametrize("dialog", SHORT, ids=lambda dialog: dialog.name)
+@pytest.mark.parametrize("dialog", PLAYABLE, ids=lambda dialog: dialog.name)
 async def test_dialog_byte_by_byte(ground: Ground, dialog: Dialog) -> None:
-    source = dialog.settings.get("peer", STRANGER)
-    await play_blindly_over_tcp(dialog, *ground.fleet.smtp_address, source=source, piece_bytes=1)
+    await play_blindly_over_tcp(dialog, way_to(ground, dialog), piece_bytes=1)

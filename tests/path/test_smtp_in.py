@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from smtpfleet.local.fleet import Fleet
-from tests.support.dialog import play_over_tcp, read_dialog
+from tests.support.dialog import Way, play_over_tcp, read_dialog
 
 pytestmark = pytest.mark.path
 
@@ -37,7 +37,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 @pytest.mark.parametrize("name", NAMES)
 async def test_dialog_over_tcp(fleet: Fleet, name: str) -> None:
     dialog = read_dialog(Path(__file__).parents[1] / "dialogs" / f"{name}.dialog")
-    await play_over_tcp(dialog, *fleet.smtp_address)
+    await play_over_tcp(dialog, Way(*fleet.smtp_address))
 
 
 async def open_data(fleet: Fleet) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -95,50 +95,109 @@ def judge(expected: list[str], answered: bytes, *, is_closed: bool) -> None:
     assert len(expected) == len(lines) + len(shown), f"expected {len(expected)} lines:\n{expected}\nanswered:\n{talk}"
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a client gets to a service. source: its own address, "" for any. context: speaks TLS, from the first byte or, where
+    has_starttls, after a conversation that asks for it. within_s: how long a reply may take."""
+
+    host: str
+    port: int
+    source: str = ""
+    context: ssl.SSLContext | None = None
+    has_starttls: bool = False
+    within_s: float = REPLY_WITHIN_S
+
+
+@dataclass
+class _Client:
+    """A connected client and the dialog it is to play."""
+
+    dialog: Dialog
+    way: Way
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def start_tls(self) -> None:
+        """What comes before a dialog whose client has said STARTTLS already; its banner was here."""
+        await self.read(self.dialog.steps[0].replies)
+        for said, replies in ((b"EHLO client.example", rb"(250-.*\r\n)+"), (b"STARTTLS", rb"220 2\.0\.0 .*\r\n")):
+            self.writer.write(said + b"\r\n")
+            answered = await asyncio.wait_for(
+                self.reader.readuntil(b"0 HELP\r\n" if said[:1] == b"E" else b"\r\n"), self.way.within_s
+            )
+            assert re.match(replies, answered), answered
+        assert self.way.context is not None
+        await self.writer.start_tls(self.way.context)
+
+    async def read(self, replies: list[str], more_s: float = 0.0) -> None:
+        """Reads as many lines as are expected, and judges them. more_s: what any may take besides what the way allows."""
+        replies = [reply.replace(*self._address) for reply in replies]
+        answered, is_closed = b"", False
+        for expected in replies:
+            line = await self._line(self.way.within_s + more_s)
+            is_closed = line == b""
+            answered += line
+            assert is_closed == (expected == CLOSED), f"{expected!r}: {line!r}"
+        judge(replies, answered, is_closed=is_closed)
+
+    async def _line(self, within_s: float) -> bytes:
+        """The next line, b"" where the other side has closed; with a reset, where we still sent."""
+        # Not wait_for: without a task of its own a line that is there is taken at once, before a reset behind it is seen.
+        async with asyncio.timeout(within_s):
+            try:
+                return await self.reader.readline()
+            except ConnectionResetError:
+                return b""
+
+    @property
+    def _address(self) -> tuple[str, str]:
+        """The client's address as the dialog has it, and as it is."""
+        here: str = self.writer.get_extra_info("sockname")[0]
+        there = self.dialog.settings.get("peer", PEER)
+        return _literal(there), _literal(here)
+
+
+def _literal(address: str) -> str:
+    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+
+
 @contextlib.asynccontextmanager
-async def _connected(
-    host: str, port: int, source: str, context: ssl.SSLContext | None = None
-) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, str]]:
-    """A connection from the address `source` where one is given, under TLS where a context is, and its address as replies show it."""
-    local_address = (source, 0) if source else None
-    reader, writer = await asyncio.open_connection(host, port, local_addr=local_address, ssl=context)
+async def _connected(dialog: Dialog, way: Way) -> AsyncIterator[_Client]:
+    local_address = (way.source, 0) if way.source else None
+    context = None if way.has_starttls else way.context
+    reader, writer = await asyncio.open_connection(way.host, way.port, local_addr=local_address, ssl=context)
     writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    client = _Client(dialog, way, reader, writer)
     try:
-        yield reader, writer, f"[{writer.get_extra_info('sockname')[0]}]"
+        if way.has_starttls:
+            await client.start_tls()
+        yield client
     finally:
         writer.close()
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
             await writer.wait_closed()
 
 
-async def _read_replies(reader: asyncio.StreamReader, replies: list[str]) -> None:
-    """Reads as many lines as are expected, and judges them."""
-    answered, is_closed = b"", False
-    for expected in replies:
-        line = await asyncio.wait_for(reader.readline(), REPLY_WITHIN_S)
-        is_closed = line == b""
-        answered += line
-        assert is_closed == (expected == CLOSED), f"{expected!r}: {line!r}"
-    judge(replies, answered, is_closed=is_closed)
+async def play_over_tcp(dialog: Dialog, way: Way) -> None:
+    """Plays a dialog step by step against whatever listens there."""
+    async with _connected(dialog, way) as client:
+        for step in dialog.steps[1 if way.has_starttls else 0 :]:
+            client.writer.write(step.sent)
+            await client.writer.drain()
+            await client.read(step.replies)
 
 
-async def play_over_tcp(
-    dialog: Dialog, host: str, port: int, source: str = "", context: ssl.SSLContext | None = None
-) -> None:
-    """Plays a dialog step by step against whatever listens there; with a context under TLS from the first byte."""
-    async with _connected(host, port, source, context) as (reader, writer, here):
-        for step in dialog.steps:
-            writer.write(step.sent)
-            await writer.drain()
-            await _read_replies(reader, [reply.replace(f"[{PEER}]", here) for reply in step.replies])
-
-
-async def play_blindly_over_tcp(dialog: Dialog, host: str, port: int, source: str = "", *, piece_bytes: int) -> None:
-    """Sends all of a dialog without heeding replies, in segments of so many bytes, and then reads all that was answered."""
-    async with _connected(host, port, source) as (reader, writer, here):
-        await asyncio.wait_for(reader.readuntil(b"\r\n"), REPLY_WITHIN_S)  # who talks before the banner is not served
+async def play_blindly_over_tcp(dialog: Dialog, way: Way, *, piece_bytes: int) -> None:
+    """Sends all of a dialog without heeding replies, in segments of so many bytes, as long as the other side listens; judges what is answered."""
+    async with _connected(dialog, way) as client:
+        if not way.has_starttls:
+            await client.read(dialog.replies[:1])  # who talks before the banner is not served
         sent = dialog.sent
+        # Meanwhile, because a reset may overtake what was not read. A segment may take 0.1 ms.
+        reading = asyncio.create_task(client.read(dialog.replies[1:], len(sent) / piece_bytes / 10_000))
         for at in range(0, len(sent), piece_bytes):
-            writer.write(sent[at : at + piece_bytes])
+            if dialog.replies[-1] == CLOSED and reading.done():
+                break
+            client.writer.write(sent[at : at + piece_bytes])
             await asyncio.sleep(0)
-        await _read_replies(reader, [reply.replace(f"[{PEER}]", here) for reply in dialog.replies[1:]])
+        await reading

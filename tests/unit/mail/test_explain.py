@@ -149,6 +149,18 @@ def test_it_ends_as_smtp_in_would(peer: str, rcpt: str, tag: str, auth: str) -> 
     assert len(reply.destinations) == len(expansion.destinations)
 
 
+def test_on_the_socket_an_address_without_a_domain_gets_our_name() -> None:
+    query = of(peer="local", sender="root", rcpt="alice")
+    assert query_fault(query) == ""
+    assert explain(query).lines[0] == f"address alice@{SNAPSHOT.hostname}"
+    assert any(f"<root@{SNAPSHOT.hostname}>" in line for line in explain(query).lines)
+    assert explain(query) == explain(
+        of(peer="local", sender=f"root@{SNAPSHOT.hostname}", rcpt=f"alice@{SNAPSHOT.hostname}")
+    )
+    assert query_fault(of(rcpt="alice")).startswith("rcpt: ")
+    assert query_fault(of(peer="local", rcpt=";id;")).startswith("rcpt: ")
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [({"peer": "nowhere"}, "peer"), ({"sender": "x y"}, "sender"), ({"rcpt": ""}, "rcpt"), ({"helo": "a b"}, "helo")],

@@ -129,6 +129,49 @@ def test_rcpt_is_understood(arg: bytes, rcpt: str) -> None:
     assert parse_rcpt_to(arg) == RcptArgs(rcpt)
 
 
+@pytest.mark.parametrize(
+    ("path", "address"),
+    [
+        pytest.param("a", "a@mx.test", id="a user"),
+        pytest.param('"a b"', '"a b"@mx.test', id="quoted"),
+        pytest.param('"a@b"', '"a@b"@mx.test', id="an at sign in quotes"),
+        pytest.param('"a"', "a@mx.test", id="canonical form"),
+        pytest.param("@r.test:a", "a@mx.test", id="behind a source route"),
+        pytest.param("ä", "ä@mx.test", id="beyond ASCII"),
+        pytest.param("a@b.test", "a@b.test", id="with a domain"),
+        pytest.param(";sh -c x;", None, id="CVE-2020-7247: an invalid local part alone"),
+        pytest.param(";id;@", None, id="CVE-2020-7247: an invalid local part with an empty domain"),
+        pytest.param("a@", None, id="an empty domain"),
+        pytest.param("@", None, id="an at sign alone"),
+        pytest.param("@r.test:", None, id="nothing behind a source route"),
+        pytest.param("@r.test", None, id="a route alone"),
+        pytest.param("a..b", None, id="an empty atom"),
+        pytest.param("a" * 256, None, id="too long"),
+        pytest.param("ä\u202e", None, id="a format character"),
+        pytest.param("ä b", None, id="a blank"),
+    ],
+)
+def test_where_mail_begins_an_address_may_lack_its_domain(path: str, address: str | None) -> None:
+    mail = parse_mail_from(f"FROM:<{path}> SMTPUTF8".encode(), own_domain="mx.test")
+    assert mail == (BAD_SENDER if address is None else MailArgs(address, is_utf8=True))
+    rcpt = parse_rcpt_to(f"TO:<{path}>".encode(), is_utf8=True, own_domain="mx.test")
+    assert rcpt == (BAD_RCPT if address is None else RcptArgs(address))
+
+
+def test_postmaster_and_the_null_path_stay_without_a_domain() -> None:
+    assert parse_rcpt_to(b"TO:<Postmaster>", own_domain="mx.test") == RcptArgs("Postmaster")
+    assert parse_mail_from(b"FROM:<>", own_domain="mx.test") == MailArgs("")
+    assert parse_rcpt_to(b"TO:<>", own_domain="mx.test") == BAD_RCPT
+
+
+@given(st.text(st.sampled_from('a;|"\\@.: \n<>$(é'), max_size=12))
+def test_what_is_completed_is_an_address_by_itself(path: str) -> None:
+    answer = parse_mail_from(f"FROM:<{path}> SMTPUTF8".encode(), own_domain="mx.test")
+    if isinstance(answer, MailArgs) and answer.sender:
+        again = parse_mail_from(f"FROM:<{answer.sender}> SMTPUTF8".encode())
+        assert again == answer
+
+
 @pytest.mark.parametrize(("arg", "status"), RCPT_REFUSED)
 def test_rcpt_is_refused(arg: bytes, status: Status) -> None:
     assert parse_rcpt_to(arg) == status

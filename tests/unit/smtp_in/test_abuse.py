@@ -5,7 +5,9 @@ from msgspec import structs
 
 from smtpfleet.contracts.configuration import DEFAULT_LIMITS, Configuration, Table
 from smtpfleet.smtp_in.connections import SWEEP_EVERY_S
+from smtpfleet.smtp_in.content import SKIP_AT_LEAST_BYTES
 from smtpfleet.smtp_in.data import BLOCK_BYTES
+from smtpfleet.smtp_in.pace import GRACE_S
 from smtpfleet.smtp_in.rcpt import DESTINATIONS_LIMIT
 from tests.support.smtp_stage import MemoryTransport, Stage, make_configuration
 
@@ -13,6 +15,7 @@ HELLO = b"EHLO client.example\r\n"
 MAIL = HELLO + b"MAIL FROM:<sender@example.net>\r\n"
 RCPT = MAIL + b"RCPT TO:<alice@example.test>\r\n"
 PIECE_BYTES = 60_000
+MIN_RATE = DEFAULT_LIMITS.min_content_bytes_per_s
 
 
 @pytest.mark.parametrize(
@@ -40,6 +43,84 @@ async def test_a_byte_now_and_then_holds_no_session(stage: Stage, said: bytes) -
     assert client.is_aborted
     await stage.until(lambda: not stage.server.connections)
     assert stage.server.memory.held_bytes == 0
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(RCPT + b"DATA\r\n", id="content"),
+        pytest.param(RCPT + b"BDAT 10000000\r\n", id="a chunk"),
+        pytest.param(HELLO + b"BDAT 10000000\r\n", id="a chunk nobody wants"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("rate", "is_cut"), [(MIN_RATE - 20, True), (MIN_RATE, False)], ids=["too slow", "slow enough to be slow"]
+)
+async def test_content_that_comes_too_slowly_ends_the_session(
+    stage: Stage, said: bytes, rate: int, is_cut: bool
+) -> None:
+    client = stage.connect()
+    client.feed(said)
+    line = b"x" * (rate - 2) + b"\r\n"
+    elapsed_s = 0
+    while elapsed_s < 12_000 and not client.is_aborted:
+        client.feed(line * SWEEP_EVERY_S)
+        client.protocol.tick()
+        await stage.settle()
+        elapsed_s += SWEEP_EVERY_S
+    # 20 bytes a second too few eat up what five minutes give in advance; while queue is waited for no time goes by.
+    assert client.is_aborted is is_cut and (not is_cut or GRACE_S < elapsed_s < 8000)
+    assert ("disconnected" in stage.log_text.getvalue() and "too-slow" in stage.log_text.getvalue()) is is_cut
+
+
+async def test_chunk_by_chunk_it_is_still_one_message(stage: Stage) -> None:
+    client = stage.connect()
+    client.feed(RCPT)
+    ticks = 0
+    while not client.is_aborted:
+        client.feed(b"BDAT 1024\r\n" + b"x" * 1022 + b"\r\n")
+        client.protocol.tick()
+        ticks += 1
+        await stage.settle()
+        assert ticks * SWEEP_EVERY_S <= 2 * GRACE_S
+    assert ticks * SWEEP_EVERY_S > GRACE_S
+
+
+async def test_each_message_has_its_own_time(stage: Stage) -> None:
+    client = stage.connect()
+    client.feed(HELLO)
+    for _ in range(10):
+        client.feed(RCPT[len(HELLO) :] + b"DATA\r\n")
+        for _ in range(GRACE_S // SWEEP_EVERY_S - 1):
+            client.feed(b"x" * 1022 + b"\r\n")
+            client.protocol.tick()
+        client.feed(b".\r\n")
+        await stage.settle()
+    assert not client.is_aborted and len(stage.queue.messages) == 10
+
+
+async def test_the_configuration_may_allow_any_pace() -> None:
+    configuration = make_configuration()
+    limits = structs.replace(configuration.limits, min_content_bytes_per_s=0)
+    stage = Stage(structs.replace(configuration, limits=limits))
+    client = stage.connect()
+    client.feed(RCPT + b"DATA\r\n")
+    for _ in range(2000):
+        client.feed(b"x" * 98 + b"\r\n")
+        client.protocol.tick()
+    assert not client.is_aborted
+    stage.close()
+
+
+async def test_content_without_an_end_is_not_read_for_ever(stage: Stage) -> None:
+    client = stage.connect()
+    client.feed(RCPT + b"DATA\r\n")
+    piece = (b"x" * 998 + b"\r\n") * 4000
+    for _ in range(SKIP_AT_LEAST_BYTES // len(piece)):
+        client.feed(piece)
+    assert not client.is_closed
+    client.feed(piece)
+    assert client.is_closed and client.written.endswith(b"554 5.3.4 Message too big\r\n")
 
 
 async def feed_all(stage: Stage, client: MemoryTransport, content: bytes) -> int:

@@ -127,6 +127,23 @@ async def test_scram_is_offered_only_where_the_table_has_shown_nothing_else(stag
     await peer.close()
 
 
+@pytest.mark.parametrize(
+    ("kinds", "is_offered"), [(("scram",), True), (("other", "scram"), False), (("other",), False), ((), False)]
+)
+async def test_scram_is_offered_to_the_first_client_where_config_knows(
+    stage: SecureStage, kinds: tuple[str, ...], is_offered: bool
+) -> None:
+    stage.credentials.values = {"bob": scram_text()}
+    table = Table("creds", "mapping", "static", "", {}, is_inline=False, password_kinds=kinds)
+    configuration = stage.configuration([stage.issue("mx")], tls="starttls", auth="optional", auth_table="creds")
+    await stage.apply(msgspec.structs.replace(configuration, tables=configuration.tables | {"creds": table}))
+    peer = await stage.greeted()
+    await peer.start_tls(stage.client_context())
+    assert ("250-AUTH SCRAM-SHA-256 PLAIN LOGIN" in await peer.say("EHLO client.example")) is is_offered
+    assert await scram(peer, "bob", PASSWORD) == OK
+    await peer.close()
+
+
 async def test_scram_tells_nothing_of_who_exists(stage: SecureStage) -> None:
     stage.credentials.values["bob"] = SHA512
     peer = await submission(stage)

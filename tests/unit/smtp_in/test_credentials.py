@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from smtpfleet.contracts.callers import BanKind
 from smtpfleet.contracts.configuration import DEFAULT_LIMITS as LIMITS
+from smtpfleet.mail.credentials import hash_of_value
 from smtpfleet.smtp_in.auth import Claim, Login, Plain, ScramSha256, decode_response, new_mechanism
 from smtpfleet.smtp_in.crypt_library import PHRASE_LIMIT_BYTES, UnknownHash, crypt
 from smtpfleet.smtp_in.failures import DELAY_LIMIT_S, WINDOW_S, LocalFailures
 from smtpfleet.smtp_in.peer_names import names_of
 from smtpfleet.smtp_in.scram import ScramKeys, ServerExchange, parse_client_first, saslprep, scram_keys_of
-from smtpfleet.smtp_in.stored_password import UnusableHash, dummy_like, hash_of_value, verify_password
+from smtpfleet.smtp_in.stored_password import UnusableHash, dummy_like, verify_password
 
 # Each of the password "password"; the bcrypt, sha-crypt and md5-crypt ones are as OpenBSD's and glibc's own tools write them.
 SETTINGS = {

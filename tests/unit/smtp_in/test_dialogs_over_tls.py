@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.dialog import play_over_tcp, read_dialog
+from tests.support.dialog import Way, play_over_tcp, read_dialog
 from tests.support.secure_stage import HOST, SecureStage
 from tests.unit.smtp_in.test_dialogs import DIALOGS, LISTENERS, USER, hashed
 
@@ -29,7 +29,7 @@ async def test_dialog_over_tls(stage: SecureStage, path: Path) -> None:
     await stage.listen(tls="smtps", **LISTENERS[dialog.settings.get("listener", "")])
     context = stage.client_context()
     context.check_hostname = False  # the name is not what is tried here
-    await play_over_tcp(dialog, HOST, stage.port, context=context)
+    await play_over_tcp(dialog, Way(HOST, stage.port, context=context))
 
 
 def test_there_are_such_dialogs() -> None:

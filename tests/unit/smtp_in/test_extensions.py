@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from smtpfleet.contracts.commands import CHUNK_BYTES, INLINE_CONTENT_LIMIT_BYTES
 from smtpfleet.contracts.envelope import DsnNotify, Envelope, EnvelopeFlag
+from smtpfleet.contracts.status import S451_LOCAL_ERROR
 from smtpfleet.smtp_in.reply import S552_HEADER_TOO_BIG
 from smtpfleet.smtp_in.server import Connection
 from tests.support.smtp_stage import MemoryTransport, Stage, make_configuration
@@ -131,6 +133,42 @@ async def test_a_submission_whose_header_does_not_end_is_refused(stage: Stage) -
         await stage.settle()
     client.feed(b"\r\n.\r\nNOOP\r\n")
     assert client.written.endswith(f"{S552_HEADER_TOO_BIG.line}\r\n250 2.0.0 Ok\r\n".encode())
+
+
+async def test_a_large_body_without_a_header_is_parted_from_ours(stage: Stage) -> None:
+    body = b"just text\r\n" * 60_000
+    await converse(stage, TRANSACTION + body + b".\r\n")
+    _, content = accepted(stage)
+    received, _, rest = content.partition(b"\r\n\r\n")
+    assert received.startswith(b"Received: from client.example ") and rest == body
+
+
+async def test_what_completion_adds_takes_a_message_over_the_inline_limit(stage: Stage) -> None:
+    listening(stage, port=587)
+    client = await converse(stage, TRANSACTION)
+    head = b"To: " + b",".join([b"a"] * 1000) + b"\r\n"
+    rest = b"X: y\r\n" * ((INLINE_CONTENT_LIMIT_BYTES - 4096 - len(head) - 100) // 6) + b"\r\ntext\r\n"
+    client.feed(head + rest + b".\r\n")
+    most_bytes = stage.server.memory.held_bytes
+    await stage.settle()
+    (message,), (content,) = stage.queue.messages, stage.queue.contents
+    assert message.chunk_count > 1 and not message.content
+    completed = b"To: " + b",".join([b"a@mx.example.test"] * 1000) + b"\r\n"
+    assert completed in content and content.endswith(b"\r\n\r\ntext\r\n")
+    # The first chunk is on its way.
+    assert len(content) - CHUNK_BYTES <= most_bytes <= len(content) and not stage.server.memory.held_bytes
+
+
+async def test_a_long_header_is_put_off_while_memory_is_short(stage: Stage) -> None:
+    listening(stage, port=587)
+    client = await converse(stage, TRANSACTION)
+    stage.server.memory.limit_bytes = 0
+    for _ in range(10):
+        client.feed(b"X-Header: y\r\n" * 1000)
+        await stage.settle()
+    client.feed(b"\r\ntext\r\n.\r\nNOOP\r\n")
+    assert client.written.endswith(f"{S451_LOCAL_ERROR.line}\r\n250 2.0.0 Ok\r\n".encode())
+    assert not stage.queue.messages
 
 
 @pytest.mark.parametrize("is_authenticated", [True, False])

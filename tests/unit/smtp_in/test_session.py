@@ -46,6 +46,7 @@ STAYS = {
 MOVES = {
     # RFC 5321 §4.1.4: in a transaction, too.
     **{(state, command): (250, State.SETUP) for state in COMMAND_STATES for command in (Command.HELO, Command.EHLO)},
+    (State.INIT, Command.RSET): (250, State.INIT),
     (State.SETUP, Command.MAIL): (250, State.TRANSACTION),
     (State.SETUP, Command.STARTTLS): (503, State.SETUP),  # this listener has neither
     (State.SETUP, Command.AUTH): (503, State.SETUP),

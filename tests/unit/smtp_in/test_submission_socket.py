@@ -43,6 +43,20 @@ async def test_the_submitter_is_local_and_authenticated(stage: SecureStage, tmp_
     assert content.startswith(f"Received: from localhost ({os.getuid()}@localhost [local])\r\n".encode())
 
 
+async def test_addresses_without_a_domain_get_our_name(stage: SecureStage, tmp_path: Path) -> None:
+    peer = Peer(*await asyncio.open_unix_connection(tmp_path / "smtp.sock"))
+    await peer.reply()
+    await peer.say("EHLO localhost")
+    assert (await peer.say("MAIL FROM:<;id;>")).startswith("553 5.1.7")
+    assert (await peer.say("MAIL FROM:<root>")).startswith("250 ")
+    assert (await peer.say("RCPT TO:<alice>")).startswith("250 ")
+    await peer.say("DATA")
+    assert "Message accepted" in await peer.say(b"Subject: x\r\n\r\nbody\r\n.\r\n")
+    await peer.close()
+    ((envelope,),) = [message.envelopes for message in stage.inner.queue.messages]
+    assert (envelope.sender, envelope.rcpt, envelope.dest) == (f"root@{NAME}", f"alice@{NAME}", f"alice@{NAME}")
+
+
 def test_a_stale_socket_is_replaced_and_a_living_one_is_not(tmp_path: Path) -> None:
     path = tmp_path / "smtp.sock"
     submission_socket(str(path)).close()

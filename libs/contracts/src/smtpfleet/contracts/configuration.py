@@ -43,6 +43,8 @@ class Table(Struct, frozen=True, array_like=True):
     the table is too large for the snapshot.
     parts: of such a large table, the names of its parts in the bucket of tables, in order (contracts.table_parts); () for all others. A
     role that needs the table fetches them and has it inline; any other may ask config, too.
+    password_kinds: of a table of credentials that config has read whole, which kinds of hash are in it: other, scram; empty where it cannot
+    know.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Table(Struct, frozen=True, array_like=True):
     entries: dict[str, str]
     is_inline: bool = True
     parts: tuple[str, ...] = ()
+    password_kinds: tuple[str, ...] = ()
 
 
 class Condition(Struct, frozen=True, array_like=True):
@@ -307,7 +310,8 @@ class Limits(Struct, frozen=True, array_like=True):
     scheduler: max_inflight envelopes, max_evp_batch and max_msg_batch entries of one listing, max_schedule envelopes per batch.
     mda_task_*: users held and released. mta_max_deferred: envelopes remembered per host for an immediate retry.
     smtp, each 0 for any number: max_failed_commands in a row, max_idle_commands between messages, max_rejected_rcpts per session; a
-    session that is quiet for session_timeout_s ends.
+    session that is quiet for session_timeout_s ends, and one whose content comes at less than min_content_bytes_per_s after the first
+    five minutes (Postfix smtpd_min_data_rate).
     Of all smtp-in together, each 0 for any number, never of local peers: connections at once, connections and recipients of accepted
     messages a minute, sessions closed for what the peer did and wrong passwords in ten minutes, each of one address (IPv6: /64), of
     one network (/24, IPv6: /48) or of one user. Too many failures are banned for ban_s. Such a peer waits greet_pause_s for the banner.
@@ -345,6 +349,7 @@ class Limits(Struct, frozen=True, array_like=True):
     max_auth_failures_per_user: int = 20
     ban_s: int = 900
     greet_pause_s: int = 0
+    min_content_bytes_per_s: int = 500
 
 
 DEFAULT_LIMITS = Limits(

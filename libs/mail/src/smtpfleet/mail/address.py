@@ -62,6 +62,11 @@ def parse_mailbox(text: str) -> Mailbox | None:
     return Mailbox(user, domain) if len(user) <= LOCAL_PART_LIMIT and is_valid_domain(domain) else None
 
 
+def complete_mailbox(local_part: str, domain: str) -> Mailbox | None:
+    """An address that came without a domain, at `domain`; None unless each is valid without the other (CVE-2020-7247)."""
+    return parse_mailbox(f"{local_part}@{domain}") if is_valid_local_part(local_part) else None
+
+
 def _canonical_quoted(inner: str) -> str:
     """Two spellings of one local part become one text: quotes and escapes stay only where the plain form is impossible."""
     return local_part(_QUOTED_PAIR.sub(r"\1", inner))

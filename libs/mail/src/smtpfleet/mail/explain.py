@@ -21,7 +21,7 @@ from smtpfleet.contracts.configuration import (
 )
 from smtpfleet.contracts.envelope import Dispatcher, RemoteDispatcher
 from smtpfleet.contracts.srs import SrsRestoreQuery, SrsRestoreReply
-from smtpfleet.mail.address import is_valid_helo, parse_mailbox
+from smtpfleet.mail.address import complete_mailbox, is_valid_helo, parse_mailbox
 from smtpfleet.mail.expand import Answer, Expander, OpenExpansion
 from smtpfleet.mail.expansion import (
     AliasQuery,
@@ -48,13 +48,21 @@ def query_fault(query: ExplainQuery) -> str:
             ipaddress.ip_address(query.peer)
         except ValueError:
             return f"peer: {query.peer!r} is neither an address nor {LOCAL_PEER}"
-    if query.sender and parse_mailbox(query.sender) is None:
+    # The domain matters not here, only that one is added.
+    own_domain = "a" if query.peer == LOCAL_PEER else ""
+    if query.sender and _address_of(query.sender, own_domain) is None:
         return f"sender: {query.sender!r} is not an address"
-    if query.rcpt.lower() != "postmaster" and parse_mailbox(query.rcpt) is None:
+    if query.rcpt.lower() != "postmaster" and _address_of(query.rcpt, own_domain) is None:
         return f"rcpt: {query.rcpt!r} is not an address"
     if query.helo and not is_valid_helo(query.helo):
         return f"helo: {query.helo!r} is not a name a client can give"
     return ""
+
+
+def _address_of(text: str, own_domain: str) -> str | None:
+    """As MAIL and RCPT read it (mail.grammar): without a domain it gets `own_domain`, where that is not ""."""
+    mailbox = parse_mailbox(text) or (complete_mailbox(text, own_domain) if own_domain else None)
+    return None if mailbox is None else mailbox.text
 
 
 class Explanation:
@@ -62,20 +70,32 @@ class Explanation:
 
     def __init__(self, expander: Expander, query: ExplainQuery) -> None:
         self._expander = expander
+        self._is_submitted = query.peer == LOCAL_PEER
         self._facts = SessionFacts(
             tag=query.tag,
             peer=query.peer,
-            is_local=query.peer == LOCAL_PEER or bool(query.auth),
-            sender=query.sender,
+            is_local=self._is_submitted or bool(query.auth),
+            sender=self._address_in(query.sender),
             helo=query.helo,
             auth_user=query.auth,
             has_tls=query.has_tls,
             rdns=query.rdns,
-            is_socket=query.peer == LOCAL_PEER,
+            is_socket=self._is_submitted,
         )
-        self._rcpt = query.rcpt
+        self._rcpt = self._address_in(query.rcpt)
         self._lines: list[str] = []
-        self.expansion = OpenExpansion(expander, self._facts, query.rcpt, self._note)
+        self.expansion = OpenExpansion(expander, self._facts, self._rcpt, self._note)
+
+    def _address_in(self, text: str) -> str:
+        """What smtp-in makes of an address on the submission socket, a bare postmaster and the null sender aside."""
+        if not self._is_submitted or not text or text.lower() == "postmaster":
+            return text
+        return _address_of(text, self._own_name()) or text
+
+    def _own_name(self) -> str:
+        configuration = self._expander.configuration
+        names = [each.hostname for each in configuration.listeners if each.address == "socket" and each.hostname]
+        return names[0] if names else configuration.hostname
 
     def reply(self, expansion: Expansion) -> ExplainReply:
         """The story with its end."""

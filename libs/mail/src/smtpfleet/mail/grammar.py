@@ -8,7 +8,7 @@ smtp_parse_mail_args, smtp_parse_rcpt_args, smtp_mailaddr.
 import re
 
 from smtpfleet.contracts.status import Status
-from smtpfleet.mail.address import is_valid_domain, parse_mailbox
+from smtpfleet.mail.address import complete_mailbox, is_valid_domain, parse_mailbox
 from smtpfleet.mail.internationalized import parse_internationalized
 from smtpfleet.mail.mail_parameters import MailArgs, mail_args
 from smtpfleet.mail.rcpt_parameters import RcptArgs, rcpt_args
@@ -28,13 +28,14 @@ _mail_argument = re.compile(rb"from:[ \t]*+" + _PATH + _REST, re.IGNORECASE | re
 _rcpt_argument = re.compile(rb"to:[ \t]*+" + _PATH + _REST, re.IGNORECASE | re.DOTALL).fullmatch
 
 
-def parse_mail_from(arg: bytes, *, has_dsn: bool = True) -> MailArgs | Status:
-    """`arg` is the line after `MAIL ` without its line end: `FROM:<a@b.example> SIZE=10`. A Status is the refusal."""
+def parse_mail_from(arg: bytes, *, has_dsn: bool = True, own_domain: str = "") -> MailArgs | Status:
+    """`arg` is the line after `MAIL ` without its line end: `FROM:<a@b.example> SIZE=10`. own_domain: what an address without a domain
+    gets, "" for a refusal. A Status is the refusal."""
     found = _mail_argument(arg)
     if found is None:
         return S553_SENDER_SYNTAX if arg[:5].upper() == b"FROM:" else S501_MAIL_SYNTAX
     path, rest = found.groups()
-    sender = _address_in(path) if path else ""
+    sender = _address_in(path, own_domain) if path else ""
     if sender is None:
         return S553_SENDER_SYNTAX
     if not rest:
@@ -45,23 +46,25 @@ def parse_mail_from(arg: bytes, *, has_dsn: bool = True) -> MailArgs | Status:
     return args
 
 
-def parse_rcpt_to(arg: bytes, *, has_dsn: bool = True, is_utf8: bool = False) -> RcptArgs | Status:
-    """`arg` is the line after `RCPT ` without its line end: `TO:<a@b.example>`. is_utf8: MAIL had SMTPUTF8. A Status is the refusal."""
+def parse_rcpt_to(
+    arg: bytes, *, has_dsn: bool = True, is_utf8: bool = False, own_domain: str = ""
+) -> RcptArgs | Status:
+    """`arg` is the line after `RCPT ` without its line end: `TO:<a@b.example>`. is_utf8: MAIL had SMTPUTF8. own_domain: as for MAIL. A
+    Status is the refusal."""
     found = _rcpt_argument(arg)
     if found is None:
         return S501_RECIPIENT_SYNTAX if arg[:3].upper() == b"TO:" else S501_RCPT_SYNTAX
     path, rest = found.groups()
     if not is_utf8 and not path.isascii():
         return S553_NEEDS_SMTPUTF8
-    rcpt = _address_in(path)
+    # RFC 5321 §4.1.1.3: that one goes without a domain.
+    rcpt = path.decode("ascii") if path.lower() == b"postmaster" else _address_in(path, own_domain)
     if rcpt is None:
-        if path.lower() != b"postmaster":
-            return S501_RECIPIENT_SYNTAX
-        rcpt = path.decode("ascii")
+        return S501_RECIPIENT_SYNTAX
     return rcpt_args(rcpt, rest, has_dsn=has_dsn, is_utf8=is_utf8) if rest else RcptArgs(rcpt)
 
 
-def _address_in(raw: bytes) -> str | None:
+def _address_in(raw: bytes, own_domain: str) -> str | None:
     """The address of a path that is not empty, in canonical form; a source route is checked and dropped (RFC 5321 §4.1.1.3)."""
     is_ascii = raw.isascii()
     try:
@@ -73,4 +76,8 @@ def _address_in(raw: bytes) -> str | None:
         if not colon or not all(hop.startswith("@") and is_valid_domain(hop[1:]) for hop in route.split(",")):
             return None
     mailbox = parse_mailbox(path) if is_ascii else parse_internationalized(path)
+    if mailbox is None and own_domain:
+        mailbox = (
+            complete_mailbox(path, own_domain) if path.isascii() else parse_internationalized(f"{path}@{own_domain}")
+        )
     return None if mailbox is None else mailbox.text

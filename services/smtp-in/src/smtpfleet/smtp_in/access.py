@@ -12,6 +12,7 @@ from base64 import b64encode
 from msgspec import structs
 
 from smtpfleet.contracts.status import S451_LOCAL_ERROR, Status
+from smtpfleet.mail.credentials import SCRAM
 from smtpfleet.mail.ruleset import LOCAL_PEER
 from smtpfleet.mail.tables import TableError
 from smtpfleet.smtp_in import reply as r
@@ -130,10 +131,16 @@ class AccessPhase:
         if self.ssl is None and tls is not None and tls.context is not None and self._has_starttls():
             lines.append(r.S250_STARTTLS)
         if self._may_authenticate() and self.ssl is not None:
-            authenticator, table = self._around.authenticator, self.entrance.listener.auth_table
-            has_scram = authenticator is not None and authenticator.has_scram_keys(table)
-            lines.append(r.S250_AUTH_SCRAM if has_scram else r.S250_AUTH)
+            lines.append(r.S250_AUTH_SCRAM if self._has_scram() else r.S250_AUTH)
         return tuple(lines)
+
+    def _has_scram(self) -> bool:
+        """Whether the table holds SCRAM keys and nothing else: a client that prefers SCRAM could not be verified against any other kind
+        of hash, and does not always try another mechanism."""
+        kinds, authenticator = self.entrance.password_kinds, self._around.authenticator
+        if authenticator is None:
+            return False
+        return kinds == (SCRAM,) if kinds else authenticator.has_scram_keys(self.entrance.listener.auth_table)
 
     def _has_starttls(self) -> bool:
         return self.entrance.listener.tls in ("starttls", "require")

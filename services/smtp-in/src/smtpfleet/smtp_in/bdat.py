@@ -56,6 +56,11 @@ class ChunkReader(DataReader):
         """Whether all of the chunk has come."""
         return not self.left_bytes
 
+    @property
+    def received_bytes(self) -> int:
+        """How much has come of all chunks."""
+        return self._passed_bytes - self.left_bytes
+
     def feed(self, data: bytes) -> int:
         """Takes what belongs to the chunk; returns how many bytes that were."""
         taken = min(len(data), self.left_bytes)

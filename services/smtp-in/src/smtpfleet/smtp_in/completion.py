@@ -6,8 +6,10 @@ mail.submission's. Made by entrance for the listeners that need it, called by co
 
 from dataclasses import dataclass
 
+from smtpfleet.contracts.commands import CHUNK_BYTES
 from smtpfleet.contracts.configuration import Listener
 from smtpfleet.contracts.ids import new_token
+from smtpfleet.contracts.status import S451_LOCAL_ERROR
 from smtpfleet.mail.headers import header_block
 from smtpfleet.mail.received import date_text
 from smtpfleet.mail.submission import complete_message, replace_from
@@ -17,6 +19,8 @@ from smtpfleet.smtp_in.transaction import Origin, Transaction
 
 SUBMISSION_PORT = 587
 """RFC 6409 §3.1."""
+HEADER_LIMIT_BYTES = CHUNK_BYTES
+"""A header that has not ended here is too big. As much as is sent ahead at once; what is held by then is more, unless memory is short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,9 @@ class Completion:
         """Edits the header of what `reader` holds; refuses a message whose header does not end in it."""
         content = reader.peek()
         if not reader.is_complete and len(header_block(content)) == len(content):
-            reader.refuse(S552_HEADER_TOO_BIG)
+            # Less is looked at while memory is short; that is no fault of the message.
+            is_all = len(content) >= HEADER_LIMIT_BYTES
+            reader.refuse(S552_HEADER_TOO_BIG if is_all else S451_LOCAL_ERROR)
             return
         from_address = tx.sender if self.is_masquerade and origin.is_authenticated else ""
         if self.is_submission:

@@ -7,19 +7,24 @@ smtp_session.c smtp_message_end and the IMSG_QUEUE_* answers.
 
 from smtpfleet.contracts.commands import CHUNK_BYTES, INLINE_CONTENT_LIMIT_BYTES, CommitVerdict
 from smtpfleet.contracts.status import S451_LOCAL_ERROR, S452_STORE_FULL, S554_LOOP_DETECTED, Status
-from smtpfleet.mail.headers import HOP_LIMIT, count_received, header_block
+from smtpfleet.mail.headers import HOP_LIMIT, count_hops, header_block, separate_body
 from smtpfleet.mail.received import date_text
 from smtpfleet.smtp_in import reply as r
 from smtpfleet.smtp_in.bdat import ChunkReader
 from smtpfleet.smtp_in.callers import Caller
 from smtpfleet.smtp_in.data import BLOCK_BYTES, DataReader
 from smtpfleet.smtp_in.entrance import Entrance, Surroundings
+from smtpfleet.smtp_in.pace import Progress
 from smtpfleet.smtp_in.patience import Patience
 from smtpfleet.smtp_in.state import State
 from smtpfleet.smtp_in.transaction import Origin, Request, Transaction
 
 ID_DRAWS_LIMIT = 4
 """msgids drawn for one message before 451. 20 random bits per millisecond: a second collision is already a fault."""
+SKIP_FACTOR = 4
+SKIP_AT_LEAST_BYTES = 128 * 1024 * 1024
+"""What is refused is read up to so many times the limit for messages: clients that do not know it send such messages, and hear 552 only at
+their end. More is sent by none that means it. Chosen."""
 _INLINE_LIMIT_BYTES = (
     INLINE_CONTENT_LIMIT_BYTES - 4096
 )  # room for our Received header: names and an rcpt, each under 1 KiB
@@ -52,6 +57,10 @@ class ContentPhase:
     def _end_transaction(self) -> None:
         raise NotImplementedError
 
+    def close(self) -> None:
+        """As Session."""
+        raise NotImplementedError
+
     def on_content(self, data: bytes) -> int:
         """Bytes after 354; returns how many were content. Only in DATA."""
         tx = self.tx
@@ -63,7 +72,25 @@ class ContentPhase:
             self._end_content(tx, reader)
         elif reader.held_bytes >= self._enough_for_chunk(tx) and (tx.chunk_count or self._is_head_fine(tx, reader)):
             self._send_chunk(tx, reader)
+        elif reader.refusal is not None and reader.received_bytes > self.skip_limit_bytes:
+            self._refuse_message(reader.refusal)
+            self.close()
         return taken
+
+    @property
+    def skip_limit_bytes(self) -> int:
+        """How much of what is refused is read, to stay in step and be heard; beyond it the session ends."""
+        return max(SKIP_FACTOR * self.entrance.configuration.max_message_size_bytes, SKIP_AT_LEAST_BYTES)
+
+    def content_progress(self) -> Progress | None:
+        """Which message's content is on its way and how many octets have come, counted from anywhere; None for commands and waits."""
+        if self.state is State.SKIP:
+            return "", -self._skip_bytes
+        if self.state not in (State.DATA, State.CHUNK, State.CHUNKING):
+            return None
+        tx = self.tx
+        assert tx is not None and tx.reader is not None
+        return tx.msgid, tx.reader.received_bytes
 
     def begin_chunk(self, tx: Transaction, size_bytes: int, *, is_last: bool) -> None:
         """The octets of a BDAT follow."""
@@ -133,8 +160,11 @@ class ContentPhase:
         """Before the first chunk: nothing wrong with the header, then ours goes in front."""
         if not self._pass_header(tx, reader):
             return False
-        reader.prepend(tx.received(self.origin, date_text(self._around.now_s())))
+        self._prepend_received(tx, reader)
         return True
+
+    def _prepend_received(self, tx: Transaction, reader: DataReader) -> None:
+        reader.prepend(tx.received(self.origin, date_text(self._around.now_s())))
 
     def _send_chunk(self, tx: Transaction, reader: DataReader) -> None:
         tx.chunk = reader.take(CHUNK_BYTES)
@@ -142,24 +172,32 @@ class ContentPhase:
         self._enter(State.AWAITING_QUEUE_APPEND)
 
     def _end_content(self, tx: Transaction, reader: DataReader) -> None:
-        if tx.chunk_count or (reader.held_bytes > _INLINE_LIMIT_BYTES and self._is_head_fine(tx, reader)):
+        if tx.chunk_count:
             self._send_rest(tx, reader)
-            return
-        if reader.refusal is None and self._pass_header(tx, reader):
-            self._ask_commit(tx)
-        else:
+        elif reader.refusal is not None or not self._pass_header(tx, reader):
             assert reader.refusal is not None
             self._refuse_message(reader.refusal)
+        elif reader.held_bytes > _INLINE_LIMIT_BYTES:  # asked now: what is done with the header may add to it
+            self._prepend_received(tx, reader)
+            self._send_rest(tx, reader)
+        else:
+            self._ask_commit(tx)
 
     def _pass_header(self, tx: Transaction, reader: DataReader) -> bool:
         """What is done with the header of every message; `reader` holds all of it, or the first chunk. False: it is refused."""
-        if count_received(reader.peek()) >= HOP_LIMIT:
+        content = reader.peek()
+        block = header_block(content)
+        separated = separate_body(content, block)
+        if separated is not content:
+            reader.replace(separated)
+        if count_hops(block) >= HOP_LIMIT:
             reader.refuse(S554_LOOP_DETECTED)
             return False
         if tx.is_utf8:
-            tx.has_utf8_header = not header_block(reader.peek()).isascii()
+            tx.has_utf8_header = not block.isascii()
         if self.entrance.completion is not None:
             self.entrance.completion.apply(reader, tx, self.origin, self._around.now_s())
+            self._note_held(reader.memory_bytes)
         return reader.refusal is None
 
     def _send_rest(self, tx: Transaction, reader: DataReader) -> None:

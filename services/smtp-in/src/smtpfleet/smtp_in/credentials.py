@@ -16,6 +16,7 @@ from msgspec import Struct
 from smtpfleet.contracts.commands import TableQuery, TableReply, TableService
 from smtpfleet.contracts.subjects import CONFIG_AUTH_LOOKUP, Subject
 from smtpfleet.contracts.wire import Malformed, RemoteFault, UnknownVersion
+from smtpfleet.mail.credentials import hash_of_value
 from smtpfleet.mail.tables import TableError
 from smtpfleet.runtime import metrics
 from smtpfleet.runtime.bus import BusUnavailable
@@ -29,7 +30,6 @@ from smtpfleet.smtp_in.stored_password import (
     DEFAULT_DUMMY,
     UnusableHash,
     dummy_like,
-    hash_of_value,
     scram_keys,
     verify_password,
 )
@@ -122,8 +122,7 @@ class Authenticator:
         return self._failures.is_address_banned(peer)
 
     def has_scram_keys(self, table: str) -> bool:
-        """Whether to offer SCRAM for a table: it has shown SCRAM keys and nothing else. A client that prefers SCRAM could not be
-        verified against any other kind of hash, and does not always try another mechanism."""
+        """Whether to offer SCRAM for a table of which config does not say what it holds: it has shown SCRAM keys and nothing else."""
         seen = self._seen.get(table)
         return seen is not None and seen.has_scram and not seen.has_other
 

@@ -125,6 +125,11 @@ class DataReader:
         """What this message costs us now."""
         return self.held_bytes + len(self._undecided)
 
+    @property
+    def received_bytes(self) -> int:
+        """How much of this message has come, dots and all."""
+        return self._passed_bytes + len(self._undecided)
+
     def replace(self, content: bytes) -> None:
         """`content` instead of what is held."""
         self._blocks = [content]

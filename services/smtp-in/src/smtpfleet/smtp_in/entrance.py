@@ -43,6 +43,17 @@ class Entrance:
         """Our name there."""
         return self.listener.hostname or self.configuration.hostname
 
+    @property
+    def password_kinds(self) -> tuple[str, ...]:
+        """What kinds of hash the listener's table holds, as far as config knows; () where it does not."""
+        table = self.configuration.tables.get(self.listener.auth_table)
+        return table.password_kinds if table is not None else ()
+
+    @property
+    def is_submission(self) -> bool:
+        """Whether messages begin their way there, and get what they lack."""
+        return self.completion is not None and self.completion.is_submission
+
     def name_at(self, local_address: str) -> str:
         """Our name on this address of ours, by the table `hostnames`; IPv6 with its prefix, as OpenSMTPD looks it up (reference 9.1)."""
         key = f"ipv6:{local_address}" if ":" in local_address else local_address
@@ -66,7 +77,7 @@ class Authentication(Protocol):
         """Whether this address may not even try."""
 
     def has_scram_keys(self, table: str) -> bool:
-        """Whether to offer SCRAM for a table of credentials."""
+        """Whether to offer SCRAM for a table of credentials, by what lookups have shown."""
 
 
 class Journal(Protocol):

@@ -23,6 +23,7 @@ from smtpfleet.smtp_in.connections import SWEEP_EVERY_S, Server
 from smtpfleet.smtp_in.entrance import Entrance
 from smtpfleet.smtp_in.expansions import Unresolved
 from smtpfleet.smtp_in.gate import Trouble
+from smtpfleet.smtp_in.pace import Pace
 from smtpfleet.smtp_in.reply import S421_TOO_MANY_SESSIONS, S500_LINE_TOO_LONG, encode_reply
 from smtpfleet.smtp_in.session import Session
 from smtpfleet.smtp_in.shell_access import AccessShell, find_long_auth
@@ -61,6 +62,7 @@ class Connection(AccessShell, SMTP):
         self._awaited_count = 0
         self._quiet_ticks = 0
         self._progress_bytes = 0
+        self._pace: Pace | None = None
         self._is_reading_paused = False
         self._is_writing_paused = False
         self._is_half_closed = False
@@ -363,11 +365,17 @@ class Connection(AccessShell, SMTP):
         if self.session.state in _BOUNDED_STATES:
             return
         self._quiet_ticks += 1
-        timeout_s = self.session.entrance.configuration.limits.session_timeout_s
-        if timeout_s and self._quiet_ticks > timeout_s // SWEEP_EVERY_S:
+        limits = self.session.entrance.configuration.limits
+        if limits.session_timeout_s and self._quiet_ticks > limits.session_timeout_s // SWEEP_EVERY_S:
             self._reason = "timeout"
             self.session.is_kicked = True
             self.abort()  # without a reply, as OpenSMTPD; nor would a peer that reads nothing let us close in order
+            return
+        self._pace = pace = Pace.after(self._pace, self.session.content_progress())
+        if pace is not None and pace.is_too_slow(SWEEP_EVERY_S, limits.min_content_bytes_per_s):
+            self._reason = "too-slow"
+            self.session.is_kicked = True
+            self.abort()
 
     def dismiss(self) -> None:
         """421, unless content or a verdict is on its way; then as soon as that is over."""

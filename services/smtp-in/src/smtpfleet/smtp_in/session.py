@@ -58,7 +58,7 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
 
     # The shell is a subclass of aiosmtpd's SMTP, which reads `peer`, `ssl` and `authenticated` of its session.
     __slots__ = (
-        "_after_skip", "_around", "_auth_failures", "_awaited", "_detail", "_hides_lines", "_noted_bytes", "_patience", "_row", "_skip_bytes", "_source", "authenticated", "caller", "entrance", "exchange", "id", "is_kicked", "is_local", "mail_bar", "mail_count", "name", "origin", "peer",
+        "_after_skip", "_around", "_auth_failures", "_awaited", "_detail", "_hides_lines", "_noted_bytes", "_patience", "_row", "_skip_bytes", "_source", "authenticated", "caller", "entrance", "exchange", "id", "is_kicked", "is_local", "mail_bar", "mail_count", "name", "origin", "own_domain", "peer",
         "replies", "request", "ssl", "state", "tx", "user",
     )  # fmt: skip
 
@@ -68,6 +68,8 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
         self.entrance = entrance
         listener = entrance.listener
         self.name = entrance.name_at(local_address) if listener.hostnames else entrance.name
+        # Submitters need not know where they are (reference 4.4).
+        self.own_domain = self.name if entrance.is_submission else ""
         self.id = new_token()
         self.peer = peer
         self.is_local = is_local
@@ -227,7 +229,7 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
         """What MAIL asks for, or why no transaction may begin."""
         if self.mail_bar is not None:
             return self.mail_bar
-        args = parse_mail_from(arg, has_dsn=not self.entrance.listener.no_dsn)
+        args = parse_mail_from(arg, has_dsn=not self.entrance.listener.no_dsn, own_domain=self.own_domain)
         if isinstance(args, Status):
             return args
         if self.mail_count >= self.entrance.configuration.limits.max_mails:
@@ -258,7 +260,9 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
 
     def _rcpt(self, arg: bytes) -> r.Reply | None:
         assert self.tx is not None
-        args = parse_rcpt_to(arg, has_dsn=not self.entrance.listener.no_dsn, is_utf8=self.tx.is_utf8)
+        args = parse_rcpt_to(
+            arg, has_dsn=not self.entrance.listener.no_dsn, is_utf8=self.tx.is_utf8, own_domain=self.own_domain
+        )
         if isinstance(args, Status):
             return args
         verdict = self.check_rcpt(args)
@@ -284,6 +288,9 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
             self.close()  # nobody knows how many octets follow, and they must not be taken for commands
             return parsed
         size_bytes, is_last = parsed
+        if size_bytes > self.skip_limit_bytes:
+            self.close()
+            return r.S552_TOO_BIG
         tx = self.tx
         if tx is None or not tx.rcpts:
             self._skip(size_bytes)
@@ -298,7 +305,8 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
     def _rset(self, arg: bytes) -> r.Reply:
         if arg:
             return r.S501_NO_PARAMETERS
-        self._end_transaction()
+        if self.state is not State.INIT:  # there it forgets nothing, and greets nobody
+            self._end_transaction()
         return r.S250_RESET
 
     def _noop(self, arg: bytes) -> r.Reply:
@@ -335,7 +343,13 @@ _ALWAYS: dict[Command, Handler] = {
     Command.UNKNOWN: Session._unknown,
 }
 _ALLOWED: dict[State, dict[Command, Handler]] = {
-    State.INIT: {Command.HELO: Session._helo, Command.EHLO: Session._ehlo, Command.BDAT: Session._bdat},
+    # RFC 5321 §4.1.4: RSET as well as what is allowed always.
+    State.INIT: {
+        Command.HELO: Session._helo,
+        Command.EHLO: Session._ehlo,
+        Command.BDAT: Session._bdat,
+        Command.RSET: Session._rset,
+    },
     State.SETUP: {
         Command.HELO: Session._helo_again,
         Command.EHLO: Session._ehlo_again,

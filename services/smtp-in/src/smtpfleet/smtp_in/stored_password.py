@@ -22,7 +22,6 @@ DEFAULT_DUMMY = "$6$rounds=5000$........$" + "." * 86
 """Until a table has shown what it holds: sha512-crypt as `smtpctl encrypt` makes it on Linux."""
 
 _ARGON2_TYPES = {"$argon2id$": Type.ID, "$argon2i$": Type.I, "$argon2d$": Type.D}
-_BARE = ("$", "SCRAM-SHA-256$", "{SCRAM-SHA-256}", "*", "!")
 _LAST_FIELD = re.compile(r"([^$]*)\$([^$]*)\Z")
 _BCRYPT = re.compile(r"(\$2[aby]\$[0-9]{2}\$)[./A-Za-z0-9]{53}")
 _ALPHABET = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -30,14 +29,6 @@ _ALPHABET = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 class UnusableHash(Exception):
     """What the table holds is of no kind we take: the operator's to mend. Never carries the hash."""
-
-
-def hash_of_value(value: str) -> str:
-    """The hash in a credentials value, `user:hash` or `hash` (reference 9.1). A hash may contain colons, a user none."""
-    if value.startswith(_BARE):
-        return value
-    _, colon, rest = value.partition(":")
-    return rest if colon else value
 
 
 def scram_keys(stored: str) -> ScramKeys | None:

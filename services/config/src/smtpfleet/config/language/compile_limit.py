@@ -55,6 +55,7 @@ _LIMITS = {
         "max-idle-commands": "max_idle_commands",
         "max-rejected-rcpts": "max_rejected_rcpts",
         "timeout": "session_timeout_s",
+        "min-content-rate": "min_content_bytes_per_s",
         "max-conn-per-address": "max_conn_per_address",
         "max-conn-per-network": "max_conn_per_network",
         "max-conn-rate-per-address": "max_conn_rate_per_address",

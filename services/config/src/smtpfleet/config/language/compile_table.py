@@ -21,6 +21,7 @@ from smtpfleet.config.language.source import Span
 from smtpfleet.config.language.tablefile import DYNAMIC, LIST, MAPPING, KeySpans, parse_table_file
 from smtpfleet.config.language.tree import InlineList, InlineMapping, TableName, TableStatement, TableUse, Word
 from smtpfleet.contracts.configuration import Table
+from smtpfleet.mail.credentials import password_kinds
 
 _FILE_BACKENDS = ("static", "file")
 
@@ -125,19 +126,30 @@ def _hide_lines(declared: DeclaredTable) -> None:
 
 
 def published_tables(scope: Scope) -> dict[str, Table]:
-    """All tables as the snapshot has them: those with passwords without their entries, which roles ask config for."""
+    """All tables as the snapshot has them: those with passwords without their entries, which roles ask config for, but with the kinds of
+    hash that are in them, so that smtp-in offers what can be verified from its first session on."""
     return {
-        name: msgspec.structs.replace(declared.table, entries={}, is_inline=False)
-        if name in scope.secret_tables and declared.credentials is None
-        else declared.table
+        name: _published(declared) if name in scope.secret_tables else declared.table
         for name, declared in scope.tables.items()
     }
+
+
+def _published(declared: DeclaredTable) -> Table:
+    """Entries of a passwd file's table are its userinfo, which is no secret."""
+    table = _with_kinds(declared)
+    return table if declared.credentials is not None else msgspec.structs.replace(table, entries={}, is_inline=False)
+
+
+def _with_kinds(declared: DeclaredTable) -> Table:
+    table = declared.table
+    read = declared.credentials if declared.credentials is not None else table.entries
+    return msgspec.structs.replace(table, password_kinds=password_kinds(read.values()))
 
 
 def withheld_tables(scope: Scope) -> dict[str, Table]:
     """Those whose entries were read and do not travel, whole; of a passwd file the half that never does."""
     return {
-        name: declared.table
+        name: _with_kinds(declared)
         if declared.credentials is None
         else msgspec.structs.replace(declared.table, entries=declared.credentials, is_inline=False)
         for name, declared in scope.tables.items()
