@@ -62,6 +62,7 @@ SHAPES: dict[str, Callable[[int], str]] = {
     ),
     "a chain of filters": lambda size: f"filterchain c {numbered('f{} ')(size)}\n",
     "a chain of the modern form": lambda size: f"match reject\nfilter c chain {{ {numbered('f{} ')(size)} }}\n",
+    "macros that are not there": lambda size: numbered('m{} = "v"\n')(size // 2) + numbered("$q{}\n")(size // 2),
     "actions that are not there": lambda size: (
         numbered("action a{} relay\n")(size // 2) + numbered("match from any for any action b{}\n")(size // 2)
     ),
@@ -79,6 +80,10 @@ def compile_and_show(folder: Path) -> Callable[[str], str]:
 def test_a_megabyte_takes_twice_as_long_as_half_of_it(name: str, tmp_path: Path) -> None:
     assert compile_text(tmp_path, LISTENER + WHOLE_FILES[name](1000)).configuration is not None
     assert grows_in_proportion(compile_and_show(tmp_path), lambda size: LISTENER + WHOLE_FILES[name](size), MEGABYTE)
+
+
+def test_many_macros_and_as_many_misspelt_take_time_in_proportion(tmp_path: Path) -> None:
+    assert grows_in_proportion(tmp_path, SHAPES["macros that are not there"], MEGABYTE // 2)
 
 
 @pytest.mark.parametrize("name", SHAPES)

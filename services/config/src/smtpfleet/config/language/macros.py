@@ -4,7 +4,7 @@ Owns names and values only; the lexer expands them. OpenSMTPD: symset, symget, c
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, KeysView, Mapping
 
 EXPANSION_MAX = 256 * 1024
 """Characters all macros of a compilation may expand to; OpenSMTPD has no limit. Chosen: a value of 8,000 characters, named on every line of
@@ -25,9 +25,9 @@ class Macros:
         self._expanded_count = 0
 
     @property
-    def names(self) -> list[str]:
-        """What is defined now."""
-        return list(self._values)
+    def names(self) -> KeysView[str]:
+        """What is defined now; no copy, as every misspelt name of a large file asks."""
+        return self._values.keys()
 
     def get(self, name: str) -> str | None:
         """The value in force, or None."""
