@@ -103,6 +103,17 @@ async def test_a_check_says_whether_any_key_is_there(stage: Stage) -> None:
     assert (await stage.ask("people", TableService.DOMAIN, "nobody", operation="check")).values == [None]
 
 
+@pytest.mark.parametrize("stored", ["2001:db8::1", "ipv6:2001:db8::1", "[2001:db8::1]"])
+@pytest.mark.parametrize("asked", ["2001:db8::1", "IPv6:2001:DB8::1", "[2001:db8::1]"])
+async def test_a_name_is_found_however_the_address_is_spelled(stage: Stage, stored: str, asked: str) -> None:
+    with (stage.folder / "sqlite.conf").open("a") as settings:
+        settings.write("query_addrname SELECT value FROM aliases WHERE name = ?\n")
+    stage.apply()
+    stage.write(f"INSERT INTO aliases VALUES ('{stored}', 'six.test')")
+    reply = await stage.ask("people", TableService.ADDRNAME, "192.0.2.9", asked, "::2")
+    assert reply == TableReply("", [None, "six.test", None], TTL_S)
+
+
 async def test_fetches_go_round(stage: Stage) -> None:
     fetched = [(await stage.ask("people", TableService.SOURCE, operation="fetch")).values[0] for _ in range(4)]
     assert fetched == ["alice", "bob", "umlaut", "alice"]

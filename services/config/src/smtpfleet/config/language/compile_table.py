@@ -21,6 +21,7 @@ from smtpfleet.config.language.source import Span
 from smtpfleet.config.language.tablefile import DYNAMIC, LIST, MAPPING, KeySpans, parse_table_file
 from smtpfleet.config.language.tree import InlineList, InlineMapping, TableName, TableStatement, TableUse, Word
 from smtpfleet.contracts.configuration import Table
+from smtpfleet.mail.addrname import addrname_key
 
 _FILE_BACKENDS = ("static", "file")
 
@@ -98,10 +99,18 @@ def use_table(scope: Scope, use: TableUse, service: Service) -> str:
     scope.used_tables.add(table.name)
     if _is_first_use(scope, table.name, service):
         check_entries(scope.diagnostics, declared, service.name)
+        if service is ADDRNAME:
+            scope.tables[table.name] = _with_addrname_keys(declared)
         if service.is_secret:
             scope.secret_tables.add(table.name)
             _hide_lines(declared)
     return table.name
+
+
+def _with_addrname_keys(declared: DeclaredTable) -> DeclaredTable:
+    """The table with the one spelling of each address that is looked up (mail/addrname.py)."""
+    entries = {addrname_key(key) or key: value for key, value in declared.table.entries.items()}
+    return replace(declared, table=msgspec.structs.replace(declared.table, entries=entries))
 
 
 def _is_first_use(scope: Scope, name: str, service: Service) -> bool:

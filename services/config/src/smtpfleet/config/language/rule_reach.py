@@ -23,7 +23,7 @@ from smtpfleet.contracts.configuration import (
     Rule,
     Table,
 )
-from smtpfleet.mail.patterns import AddressPatterns, DomainPatterns
+from smtpfleet.mail.patterns import AddressPatterns, DomainPatterns, bare_address
 
 ENTRIES_MAX = 256
 """Longest table that is looked into. Chosen: these are tables written inside the file."""
@@ -161,7 +161,7 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def _network(entry: str) -> _Network:
-    return ipaddress.ip_network(entry.removeprefix("ipv6:"), strict=False)
+    return ipaddress.ip_network(bare_address(entry), strict=False)
 
 
 def _is_within(inner: _Network, outer: _Network) -> bool:

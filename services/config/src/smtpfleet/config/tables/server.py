@@ -21,6 +21,7 @@ from smtpfleet.config.tables.question import BadQuestion, Question, check_query
 from smtpfleet.config.tables.rights import auth_tables, credentials_tables
 from smtpfleet.contracts.commands import TableQuery, TableReply, TableService
 from smtpfleet.contracts.configuration import INLINE_BACKENDS, Configuration, Table
+from smtpfleet.mail.addrname import addrname_spellings
 from smtpfleet.mail.tables import Tables
 from smtpfleet.runtime import metrics
 from smtpfleet.runtime.maillog import MailLog
@@ -187,8 +188,17 @@ class TableServer:
             task.add_done_callback(self._closing.discard)
 
 
+async def _names(backend: Backend, question: Question) -> list[str | None]:
+    """The name for each address: a database may spell it in any of the ways; the first that is there counts."""
+    spellings = [addrname_spellings(key) for key in question.keys]
+    found = iter(await backend.lookup(question.service, [each for several in spellings for each in several]))
+    return [next((name for name in [next(found) for _ in several] if name), None) for several in spellings]
+
+
 async def _values(backend: Backend, question: Question) -> list[str | None]:
     match question.operation:
+        case "lookup" if question.service is TableService.ADDRNAME:
+            return await _names(backend, question)
         case "lookup":
             return await backend.lookup(question.service, list(question.keys))
         case "check":
