@@ -64,7 +64,6 @@ SHAPES: dict[str, Callable[[int], str]] = {
     ),
     "a chain of filters": lambda size: f"filterchain c {numbered('f{} ')(size)}\n",
     "a chain of the modern form": lambda size: f"match reject\nfilter c chain {{ {numbered('f{} ')(size)} }}\n",
-    "macros that are not there": lambda size: numbered('m{} = "v"\n')(size // 2) + numbered("$q{}\n")(size // 2),
     "actions that are not there": lambda size: (
         numbered("action a{} relay\n")(size // 2) + numbered("match from any for any action b{}\n")(size // 2)
     ),

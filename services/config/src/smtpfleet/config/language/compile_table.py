@@ -164,7 +164,11 @@ def warn_of_unused_tables(scope: Scope) -> None:
 def _fault_of_use(table: Table, service: Service) -> str:
     """Why the table cannot be used for this, "" where it can."""
     if table.kind not in (service.kind, DYNAMIC):
-        has = f"the table is a {table.kind}" if table.entries else "an empty table counts as a mapping"
+        has = (
+            f"the table is a {table.kind}"
+            if table.entries or table.kind == LIST
+            else "an empty table counts as a mapping"
+        )
         return f"{has}, {service.name} needs a {service.kind}"
     services = next((each.services for each in BACKENDS.values() if each.name == table.backend), ALL_SERVICES)
     if service.lookup not in services:
