@@ -160,6 +160,8 @@ REFUSED = {
     'filter f phase data match rcpt-to a reject "550 no"': 'syntax error: "rcpt-to" is not known at data',
     'filter f phase quit match fcrdns reject "550 no"': "syntax error: expected a phase",
     'filter f phase connect match fcrdns src a reject "550 no"': "syntax error: expected a decision",
+    "filter f phase connect match rdns <m> junk": 'table "m" may not be used for filter rdns lookups',
+    "filter f phase auth match auth regex <creds> junk": 'table "creds" may not be used for filter auth lookups',
     "filter f phase commit match fcrdns junk": 'syntax error: "junk" has no meaning at commit',
     "proc p x\nproc p y": "processor already exists with that name: p",
     "proc p x user a user b": "user already specified for this processor",
@@ -250,6 +252,8 @@ ACCEPTED = [
     "filter f phase helo match rdns junk",
     "filter f phase ehlo match helo regex <l> bypass",
     "filter f phase auth match auth <l> report x",
+    "filter f phase mail-from match auth <creds> bypass",
+    "filter f phase mail-from match ! auth { a = b } reject '550 no'",
     "filter f phase mail-from match mail-from <l> rewrite '<x@y>'",
     "filter f phase rcpt-to match rcpt-to regex <l> reject '550 no'",
     "filter f phase commit match auth reject '550 no'",
@@ -338,3 +342,10 @@ def test_the_queue_s_ttl_counts_wherever_it_stands(tmp_path: Path) -> None:
     compiled = compile_text(tmp_path, text)
     assert compiled.configuration is not None, compiled.render()
     assert [(rule.action_name, rule.expire_s) for rule in compiled.configuration.rules] == [("a", 172800), ("b", 3600)]
+
+
+def test_passwords_a_filter_names_stay_here(tmp_path: Path) -> None:
+    compiled = compile_text(tmp_path, PREAMBLE + "filter f phase mail-from match auth <creds> bypass" + RULE)
+    assert compiled.configuration is not None, compiled.render()
+    assert compiled.configuration.tables["creds"].entries == {}
+    assert compiled.withheld["creds"].entries == {"a": "pass"}

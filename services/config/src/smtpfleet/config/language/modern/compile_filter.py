@@ -7,7 +7,7 @@ compile_listener.py and compile_relay.py. OpenSMTPD: filter, proc in parse.y; lk
 import re
 from collections.abc import Container
 
-from smtpfleet.config.language.modern.compile_match import compile_condition
+from smtpfleet.config.language.modern.compile_match import compile_filter_condition
 from smtpfleet.config.language.modern.options import options_by_name, text_of
 from smtpfleet.config.language.modern.tree import (
     FilterChainStatement,
@@ -49,7 +49,7 @@ def compile_filter_process(scope: Scope, statement: FilterProcessStatement) -> N
 
 def compile_filter_phase(scope: Scope, statement: FilterPhaseStatement) -> None:
     """A built-in filter."""
-    condition = compile_condition(scope, statement.condition)
+    condition = compile_filter_condition(scope, statement.condition)
     text = statement.text.text if statement.text else ""
     if statement.text is not None and statement.decision in ("reject", "disconnect") and not _REPLY.match(text):
         hint = "a reply begins with its code, as in 550 go away; without one the peer hears 421"

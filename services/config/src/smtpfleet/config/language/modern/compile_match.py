@@ -6,10 +6,18 @@ conditions.
 
 from smtpfleet.config.language.compile_listen import TAG_LIMIT
 from smtpfleet.config.language.compile_table import DOMAIN, MAILADDR_RECIPIENT, MAILADDR_SENDER, NETADDR, Service
-from smtpfleet.config.language.modern.table_use import AUTH_USER, REGEX, STRING, use_modern_table
+from smtpfleet.config.language.modern.table_use import (
+    AUTH_USER,
+    FILTER_AUTH,
+    REGEX,
+    STRING,
+    kind_of,
+    use_modern_table,
+)
 from smtpfleet.config.language.modern.tree import MatchCondition, MatchStatement
 from smtpfleet.config.language.rule_reach import warn_of_openness
 from smtpfleet.config.language.scope import Scope
+from smtpfleet.config.language.tablefile import MAPPING
 from smtpfleet.config.language.tree import InlineList
 from smtpfleet.contracts.configuration import (
     ANY_DESTINATION,
@@ -100,15 +108,24 @@ def _conditions(scope: Scope, statement: MatchStatement) -> tuple[Condition, ...
     return tuple(found[subject] for subject in _ORDER if subject in found)
 
 
-def compile_condition(scope: Scope, written: MatchCondition) -> Condition:
-    """One condition; "" as value where its table is wrong (reported)."""
+def compile_filter_condition(scope: Scope, written: MatchCondition) -> Condition:
+    """The condition of a filter: as that of a rule, but `auth` takes a table of passwords too."""
+    table = written.table if written.subject == "auth" and not written.is_regex else None
+    if table is not None and kind_of(scope, table) == MAPPING:
+        value = use_modern_table(scope, table, FILTER_AUTH, "filter auth")
+        return Condition("auth", value, written.is_negated, "table")
+    return compile_condition(scope, written, f"filter {written.subject}")
+
+
+def compile_condition(scope: Scope, written: MatchCondition, words: str = "") -> Condition:
+    """One condition; "" as value where its table is wrong (reported). words: for the condition, in messages about its table."""
     if fixed := _FIXED_TABLES.get((written.subject, written.choice)):
         return Condition(*fixed, negated=written.is_negated)
     subject = _SUBJECTS[written.choice or written.subject]
     if written.table is None:
         return Condition(subject, "", written.is_negated, "any")
     service = REGEX if written.is_regex else _SERVICES[subject]
-    value = use_modern_table(scope, written.table, service, written.subject)
+    value = use_modern_table(scope, written.table, service, words or written.subject)
     if subject == "tag" and not written.is_regex and isinstance(written.table, InlineList):
         for tag in written.table.items:
             if len(tag.text) > TAG_LIMIT:
