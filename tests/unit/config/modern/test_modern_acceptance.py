@@ -112,7 +112,7 @@ REFUSED = {
     "match for any action later\naction later mbox": "no such dispatcher: later",
     "match from any from local reject": "from already specified for this rule",
     "match from auth auth reject": "auth already specified for this rule",
-    "match auth from auth reject": "auth already specified for this rule",
+    "match for any tag x for any reject": "for already specified for this rule",
     "match from mail-from a mail-from b reject": "mail-from already specified for this rule",
     "match for rcpt-to a rcpt-to b reject": "rcpt-to already specified for this rule",
     "match for any for local reject": "for already specified for this rule",
@@ -139,6 +139,13 @@ REFUSED = {
     "listen on lo0 port 25 port 26": "port already specified",
     "listen on lo0 port 0": "invalid port",
     "listen on lo0 tag x tag y": "tag already specified",
+    f"listen on lo0 tag {'x' * 33}": "tag name too long",
+    "listen on lo0 hostname ''": "invalid hostname",
+    "listen on lo0 hostname 'a b'": "invalid hostname",
+    "smtp ciphers ''": "invalid ciphers",
+    "smtp limit max-rcpt -1": "invalid limit: -1",
+    "scheduler limit max-inflight 2147483648": "invalid limit: 2147483648",
+    "table t getpwnam:/x": "invalid configuration file /x for table t",
     "listen on lo0 mask-src mask-src": "mask-source already specified",
     "listen on lo0 hostnames <l>": 'invalid use of table "l" as hostnames parameter',
     "listen on lo0 senders <l>": 'invalid use of table "l" as senders parameter',
@@ -237,6 +244,13 @@ ACCEPTED = [
     "match from mail-from regex <l> reject",
     "match for rcpt-to regex { 'a.*@b', \"c\" } reject",
     "match from socket for any action zz",
+    "match auth from auth reject",
+    "match ! auth alice from auth bob reject",
+    "match mail-from a from mail-from b reject",
+    "match rcpt-to a for rcpt-to b reject",
+    f"listen on lo0 tag {'x' * 32}",
+    f"match tag {'x' * 33} reject",
+    "table t getpwnam",
     'match for domain x from rdns "a" auth tls helo "h" mail-from "x" rcpt-to "y" tag "q" action zz',
     "match from any for any \\\n action zz",
     "listen on lo0 inet4",
@@ -349,3 +363,13 @@ def test_passwords_a_filter_names_stay_here(tmp_path: Path) -> None:
     assert compiled.configuration is not None, compiled.render()
     assert compiled.configuration.tables["creds"].entries == {}
     assert compiled.withheld["creds"].entries == {"a": "pass"}
+
+
+@pytest.mark.parametrize(("written", "subject"), [("auth", "auth"), ("mail-from", "sender"), ("rcpt-to", "recipient")])
+def test_of_a_condition_written_twice_the_last_counts(written: str, subject: str, tmp_path: Path) -> None:
+    opening = "for" if written == "rcpt-to" else "from"
+    compiled = compile_text(tmp_path, f"{PREAMBLE}match ! {written} a {opening} {written} b reject{RULE}")
+    assert compiled.configuration is not None, compiled.render()
+    condition = next(each for each in compiled.configuration.rules[0].conditions if each.subject == subject)
+    assert compiled.configuration.tables[condition.value].entries == {"b": ""} and not condition.negated
+    assert f"{written} is specified twice for this rule" in compiled.render()

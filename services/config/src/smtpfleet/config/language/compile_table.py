@@ -216,6 +216,9 @@ def _backend_table(scope: Scope, name: Word, value: Word) -> DeclaredTable | Non
             scope.diagnostics.suggest(word, BACKENDS) or 'a file is "/path", file:/path or file:path-beside-this-file'
         )
         scope.diagnostics.error(value.span, f'backend "{word}" does not exist', hint)
+    elif backend.parameter is Parameter.NONE and colon:
+        message = f"invalid configuration file {parameter} for table {name.text}"
+        scope.diagnostics.error(value.span, message, f"{word} has no file")
     elif backend.parameter is Parameter.NONE:
         table = Table(name.text, MAPPING, backend.name, "", {})
         return DeclaredTable(table, name.span, name_span=name.span)

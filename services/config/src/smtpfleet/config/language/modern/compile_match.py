@@ -4,7 +4,6 @@ Called by compiler.py and, for the condition of a filter, by compile_filter.py. 
 conditions.
 """
 
-from smtpfleet.config.language.compile_listen import TAG_LIMIT
 from smtpfleet.config.language.compile_table import DOMAIN, MAILADDR_RECIPIENT, MAILADDR_SENDER, NETADDR, Service
 from smtpfleet.config.language.modern.table_use import (
     AUTH_USER,
@@ -89,12 +88,16 @@ def _conditions(scope: Scope, statement: MatchStatement) -> tuple[Condition, ...
     found: dict[str, Condition] = {}
     taken: set[str] = set()
     for written in statement.conditions:
-        # `from auth` takes the place of from and that of auth.
-        places = [written.subject] + ([written.choice] if written.choice in ("auth", "mail-from", "rcpt-to") else [])
-        if again := [place for place in places if place in taken]:
-            scope.diagnostics.error(written.span, f"{again[0]} already specified for this rule", "it comes once")
+        if written.subject in taken:
+            scope.diagnostics.error(written.span, f"{written.subject} already specified for this rule", "it comes once")
             continue
-        taken.update(places)
+        # `from auth` takes the place of from and that of auth. OpenSMTPD looks at the first alone: `auth from auth` is accepted.
+        implied = written.choice if written.choice in ("auth", "mail-from", "rcpt-to") else written.subject
+        if implied in taken:
+            scope.diagnostics.warning(
+                written.span, f"{implied} is specified twice for this rule", "the last one counts"
+            )
+        taken.update((written.subject, implied))
         condition = compile_condition(scope, written)
         found[condition.subject] = condition
     if "from" not in taken:
@@ -127,8 +130,5 @@ def compile_condition(scope: Scope, written: MatchCondition, words: str = "") ->
     service = REGEX if written.is_regex else _SERVICES[subject]
     value = use_modern_table(scope, written.table, service, words or written.subject)
     if subject == "tag" and not written.is_regex and isinstance(written.table, InlineList):
-        for tag in written.table.items:
-            if len(tag.text) > TAG_LIMIT:
-                scope.diagnostics.error(tag.span, f"tag name too long: {tag.text}", f"at most {TAG_LIMIT} characters")
-            scope.rule_tags.append((tag.text, tag.span))
+        scope.rule_tags += [(tag.text, tag.span) for tag in written.table.items]
     return Condition(subject, value, written.is_negated, "regex" if written.is_regex else "table")
