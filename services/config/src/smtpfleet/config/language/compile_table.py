@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from smtpfleet.config.language.backends import ALL_SERVICES, BACKENDS, Backend, Parameter
+from smtpfleet.config.language.backends import BACKENDS, STATIC, Backend, Parameter
 from smtpfleet.config.language.compile_table_file import compile_file_backend, report_unreadable
 from smtpfleet.config.language.entry_checks import check_entries
 from smtpfleet.config.language.files import Unreadable
@@ -30,20 +30,21 @@ _FILE_BACKENDS = ("static", "file")
 class Service:
     """A kind of answer. kind: of table it needs. name: in messages, as OpenSMTPD's. lookup: service of the backend (reference 9.1).
 
-    is_secret: the values are passwords.
+    is_secret: the values are passwords. is_listed: no key is looked up, its entries are used one after the other.
     """
 
     name: str
     kind: str
     lookup: str
     is_secret: bool = False
+    is_listed: bool = False
 
 
 NETADDR = Service("source", LIST, "netaddr")
 DOMAIN = Service("domain", LIST, "domain")
 MAILADDR_SENDER = Service("sender", LIST, "mailaddr")
 MAILADDR_RECIPIENT = Service("recipient", LIST, "mailaddr")
-SOURCE = Service("relay source", LIST, "source")
+SOURCE = Service("relay source", LIST, "source", is_listed=True)
 ALIAS = Service("alias", MAPPING, "alias")
 VIRTUAL = Service("virtual", MAPPING, "alias")
 USERINFO = Service("userbase", MAPPING, "userinfo")
@@ -170,9 +171,12 @@ def _fault_of_use(table: Table, service: Service) -> str:
             else "an empty table counts as a mapping"
         )
         return f"{has}, {service.name} needs a {service.kind}"
-    services = next((each.services for each in BACKENDS.values() if each.name == table.backend), ALL_SERVICES)
-    if service.lookup not in services:
-        return f"the backend {table.backend} has {', '.join(sorted(services))}, {service.name} needs {service.lookup}"
+    backend = next((each for each in BACKENDS.values() if each.name == table.backend), STATIC)
+    if service.lookup not in backend.services:
+        has = ", ".join(sorted(backend.services))
+        return f"the backend {table.backend} has {has}, {service.name} needs {service.lookup}"
+    if service.is_listed and service.lookup not in backend.listed:
+        return f"the backend {table.backend} is asked by key, {service.name} takes one entry after the other"
     return ""
 
 
