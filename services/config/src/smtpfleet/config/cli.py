@@ -111,7 +111,8 @@ def explain(
 async def _explain(
     compiled: Compilation, configuration: Configuration, file: Path, root: str, query: ExplainQuery
 ) -> ExplainReply:
-    tables = TableServer(MailLog("config"), ConfigFiles(file, root).resolve)
+    files = ConfigFiles(file, root)
+    tables = TableServer(MailLog("config"), files.find, follow=files.follow)
     tables.apply(configuration, compiled.withheld)
     srs = SrsServer(time.time)
     srs.apply(compiled.srs_keys, configuration.srs_ttl_s)

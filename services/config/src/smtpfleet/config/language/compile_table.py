@@ -210,7 +210,7 @@ def _backend_table(scope: Scope, name: Word, value: Word) -> DeclaredTable | Non
         return _file_table(scope, name, value, parameter)
     backend = BACKENDS.get(word)
     if backend is None and colon and parameter.startswith("/") and (helper := _find_helper(scope, word)):
-        command = f"{helper} {scope.files.resolve(parameter)}"
+        command = f"{helper} {scope.files.find(parameter)}"
         return _dynamic_table(name, BACKENDS["proc"], command)
     if colon and not parameter.startswith("/"):
         hint = "it names no file" if not parameter else "a path begins with /"
