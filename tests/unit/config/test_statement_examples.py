@@ -13,12 +13,12 @@ from smtpfleet.config.language.relay_url import SCHEMES
 from smtpfleet.config.language.tokens import STATEMENT_KEYWORDS
 
 HERE = Path(__file__).parent
-ERRORS = re.compile(r"^\S+:\d+:\d+: (?!warning).*\n    (.*)$", flags=re.MULTILINE)
+ERRORS = re.compile(r"^([^\s:]+):(\d+):\d+: (?!warning)", flags=re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Examples:
-    """accepted: the text of all files. refused: the lines errors show."""
+    """accepted: the text of all files. refused: the lines with errors, shown or not."""
 
     accepted: str
     refused: list[str]
@@ -26,8 +26,12 @@ class Examples:
 
 def examples_of(folder: Path) -> Examples:
     good = "\n".join(path.read_text() for path in sorted((folder / "good").glob("*/**/*.conf")))
-    bad = [path.read_text() for path in sorted((folder / "bad").glob("*/expected.txt"))]
-    return Examples(good, [line for text in bad for line in ERRORS.findall(text)])
+    refused: list[str] = []
+    for path in sorted((folder / "bad").glob("*/expected.txt")):
+        for name, number in ERRORS.findall(path.read_text()):
+            lines = (path.parent / name).read_bytes().decode(errors="replace").split("\n")
+            refused.append(lines[int(number) - 1])
+    return Examples(good, refused)
 
 
 CLASSIC, MODERN = examples_of(HERE), examples_of(HERE / "modern")

@@ -186,7 +186,7 @@ REFUSED = {
     "admd 'a b'": "invalid admd",
     "pki a": "syntax error: expected cert, key or dhe",
     'pki a cert "/c"': "missing key file for pki a",
-    'pki a certificate "/c"': "syntax error: expected cert, key or dhe",
+    'pki a certificate "/c"': 'syntax error: "certificate" belongs to the form of OpenSMTPD 5.4 to 6.3',
     "pki p dhe nonsense": "invalid dhe keyword: nonsense",
     "ca a": 'syntax error: expected "cert"',
     'mda wrapper w "y"': "mda wrapper already declared with that name: w",

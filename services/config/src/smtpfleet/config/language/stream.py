@@ -29,11 +29,12 @@ class Unparsable(Exception):
 class TokenStream:
     """Tokens of the main file and whatever it includes.
 
-    statement_keywords: where a broken statement is given up; of the classic form. may_end_lines_in_braces: also after the opening one,
+    statement_keywords: where a broken statement is given up; of the classic form. other_form: the one this is not. may_end_lines_in_braces: also after the opening one,
     around commas and before the closing one.
     """
 
     statement_keywords: tuple[str, ...] = STATEMENT_KEYWORDS
+    other_form = "6.4 and later"
     may_end_lines_in_braces = False
 
     def __init__(self, lexer: Lexer, macros: Macros, files: ConfigFiles, diagnostics: Diagnostics) -> None:

@@ -8,6 +8,7 @@ from typing import NoReturn
 from smtpfleet.config.language.modern.parse_names import parse_names
 from smtpfleet.config.language.modern.stream import ModernTokenStream
 from smtpfleet.config.language.modern.tree import Argument, ListenerStatement, Option
+from smtpfleet.config.language.other_form import CLASSIC_LISTEN, refuse_other_form
 from smtpfleet.config.language.parse_table import begins_table, parse_table_use
 from smtpfleet.config.language.source import span_from
 from smtpfleet.config.language.tokens import Token
@@ -76,6 +77,7 @@ def _fail_after_options(tokens: ModernTokenStream, *, is_socket: bool) -> NoRetu
     if is_socket and token.text in _OPTIONS:
         known = ", ".join(_SOCKET_OPTIONS)
         tokens.fail_at(token.span, f'"{token.text}" does not belong to listen on socket', f"it takes {known}")
+    refuse_other_form(tokens, CLASSIC_LISTEN)
     if token.text == "verify":
         tokens.fail_at(token.span, '"verify" is out of place', 'it follows "smtps" or "tls-require"')
     if token.text == "secure":
