@@ -78,14 +78,10 @@ def declare_table(scope: Scope, statement: TableStatement) -> None:
 def use_table(scope: Scope, use: TableUse, service: Service) -> str:
     """The name under which the table of this use is in the snapshot; "" where it is wrong (reported)."""
     if isinstance(use, TableName):
-        name = use.name
-        declared = scope.tables.get(name.text)
-        if declared is None:
-            if name.text not in scope.broken_tables:
-                scope.diagnostics.error(name.span, f"no such table: {name.text}", _hint_for_name(scope, name.text))
+        found = find_table(scope, use.name)
+        if found is None:
             return ""
-        scope.used_tables.add(name.text)
-        span = name.span
+        declared, span = found, use.name.span
     else:
         # Numbered in order of the file: the same file gives the same snapshot.
         scope.dynamic_table_count += 1
@@ -112,6 +108,16 @@ def _with_addrname_keys(declared: DeclaredTable) -> DeclaredTable:
     """The table with the one spelling of each address that is looked up (mail/addrname.py)."""
     entries = {addrname_key(key) or key: value for key, value in declared.table.entries.items()}
     return replace(declared, table=msgspec.structs.replace(declared.table, entries=entries))
+
+
+def find_table(scope: Scope, name: Word) -> DeclaredTable | None:
+    """The table of that name, which is used from now on; None where there is none (reported) or it is broken."""
+    declared = scope.tables.get(name.text)
+    if declared is not None:
+        scope.used_tables.add(name.text)
+    elif name.text not in scope.broken_tables:
+        scope.diagnostics.error(name.span, f"no such table: {name.text}", _hint_for_name(scope, name.text))
+    return declared
 
 
 def _is_first_use(scope: Scope, name: str, service: Service) -> bool:

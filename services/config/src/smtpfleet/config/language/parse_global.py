@@ -95,7 +95,7 @@ def parse_queue(tokens: TokenStream, keyword: Token) -> QueueStatement:
 
 def parse_pki(tokens: TokenStream, keyword: Token) -> PkiStatement:
     """`pki NAME {certificate|key|ca|dhparams FILE | dhe none|auto|legacy}`."""
-    name = tokens.expect_word("the name of a pki")
+    name = tokens.refer("declared pki", tokens.expect_word("the name of a pki"))
     files: dict[str, Word] = {}
     while option := tokens.take_option(*_PKI_OPTIONS):
         what = "none, auto or legacy" if option.text == "dhe" else "a path"

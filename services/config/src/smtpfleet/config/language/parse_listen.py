@@ -57,7 +57,8 @@ def _parse_argument(tokens: TokenStream, option: str) -> Word | Number | TableUs
     if option == "port":
         return tokens.take_number() or tokens.expect_word('a port number or the quoted name of a service after "port"')
     if option in _WITH_WORD:
-        return tokens.expect_word(f'a name after "{option}"')
+        name = tokens.expect_word(f'a name after "{option}"')
+        return tokens.refer(option, name) if option in ("pki", "filter") else name
     if option in _WITH_TABLE or (option in _AUTH and _begins_table(tokens.peek())):
         return parse_table_use(tokens, option)
     return None

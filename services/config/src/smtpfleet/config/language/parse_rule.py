@@ -74,7 +74,7 @@ def _parse_decision(tokens: TokenStream, opening: Token) -> Decision:
     span = opening.span
     match opening.text:
         case "tagged":
-            argument = tokens.expect_word("a tag")
+            argument = tokens.refer("tag", tokens.expect_word("a tag"))
         case "from" | "for":
             choices = _FROM if opening.text == "from" else _FOR
             refuse_other_form(tokens, MODERN_FROM if opening.text == "from" else MODERN_FOR)
@@ -115,8 +115,10 @@ def _parse_relay(tokens: TokenStream, opening: Token) -> Relay:
         match option.text:
             case "as":
                 argument = tokens.expect_word('an address after "as"')
-            case "hostname" | "pki":
-                argument = tokens.expect_word(f'a name after "{option.text}"')
+            case "hostname":
+                argument = tokens.expect_word('a name after "hostname"')
+            case "pki":
+                argument = tokens.refer("pki", tokens.expect_word('a name after "pki"'))
             case "source" | "hostnames" | "auth":
                 argument = parse_table_use(tokens, option.text)
             case "backup":

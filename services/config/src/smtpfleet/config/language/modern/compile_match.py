@@ -5,6 +5,7 @@ conditions.
 """
 
 from smtpfleet.config.language.compile_table import DOMAIN, MAILADDR_RECIPIENT, MAILADDR_SENDER, NETADDR, Service
+from smtpfleet.config.language.modern.scope import DeclaredAction
 from smtpfleet.config.language.modern.table_use import (
     AUTH_USER,
     FILTER_AUTH,
@@ -17,7 +18,7 @@ from smtpfleet.config.language.modern.tree import MatchCondition, MatchStatement
 from smtpfleet.config.language.rule_reach import warn_of_openness
 from smtpfleet.config.language.scope import Scope
 from smtpfleet.config.language.tablefile import MAPPING
-from smtpfleet.config.language.tree import InlineList
+from smtpfleet.config.language.tree import InlineList, Word
 from smtpfleet.contracts.configuration import (
     ANY_DESTINATION,
     ANY_HOST,
@@ -69,19 +70,24 @@ def compile_match(scope: Scope, statement: MatchStatement) -> None:
     expire_s, name = 0, ""
     if statement.action is not None:
         name = statement.action.text
-        declared = scope.modern.actions.get(name)
-        if declared is None:
-            hint = scope.diagnostics.suggest(name, scope.modern.actions) or "an action is declared before it is used"
-            scope.diagnostics.error(statement.action.span, f"no such dispatcher: {name}", hint)
-            action = None
-        else:
-            declared.is_used = True
-            action, expire_s = declared.action, declared.expire_s
+        declared = find_action(scope, statement.action)
+        action, expire_s = (declared.action, declared.expire_s) if declared is not None else (None, 0)
     if action is None:
         return
     warn_of_openness(scope, statement.span, conditions, action)
     scope.rule_spans.append(statement.span)
     scope.rules.append(Rule(statement.span.location, conditions, action, expire_s, name))
+
+
+def find_action(scope: Scope, name: Word) -> DeclaredAction | None:
+    """The action of that name, which is used from now on; None where there is none (reported)."""
+    declared = scope.modern.actions.get(name.text)
+    if declared is None:
+        hint = scope.diagnostics.suggest(name.text, scope.modern.actions) or "an action is declared before it is used"
+        scope.diagnostics.error(name.span, f"no such dispatcher: {name.text}", hint)
+    else:
+        declared.is_used = True
+    return declared
 
 
 def _conditions(scope: Scope, statement: MatchStatement) -> tuple[Condition, ...]:

@@ -77,6 +77,8 @@ def _parse_option(tokens: ModernTokenStream, option: Token) -> Option:
         argument = parse_table_use(tokens, option.text)
     elif what := _LOCAL_WORDS.get(option.text) or _RELAY_WORDS.get(option.text):
         argument = tokens.expect_word(f'{what} after "{option.text}"')
+        if option.text in ("pki", "ca", "wrapper"):
+            tokens.refer(option.text, argument)
     elif option.text == "filter":
         argument = parse_names(tokens, "the name of a filter")
     elif option.text == "tls":

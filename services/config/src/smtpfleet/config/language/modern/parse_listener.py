@@ -60,6 +60,8 @@ def _parse_option(tokens: ModernTokenStream, option: Token) -> Option:
             argument = parse_table_use(tokens, option.text)
         case name if name in _WORDS:
             argument = tokens.expect_word(f'{_WORDS[name]} after "{name}"')
+            if name in ("pki", "ca"):
+                tokens.refer(name, argument)
     following = {"smtps": "verify", "tls-require": "verify", "senders": "masquerade"}.get(option.text, "")
     if following and (extra := tokens.take_keyword(following)):
         detail, span = following, span_from(option.span, extra.span)

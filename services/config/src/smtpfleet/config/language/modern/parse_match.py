@@ -12,7 +12,7 @@ from smtpfleet.config.language.other_form import CLASSIC_CONDITIONS, CLASSIC_FRO
 from smtpfleet.config.language.parse_table import begins_table, parse_table_use
 from smtpfleet.config.language.source import span_from
 from smtpfleet.config.language.tokens import Token
-from smtpfleet.config.language.tree import TableUse
+from smtpfleet.config.language.tree import InlineList, TableUse
 
 _SUBJECTS = ("from", "for", "tag", "helo", "tls", "auth", "mail-from", "rcpt-to")
 _FROM = ("any", "local", "socket", "src", "rdns", "auth", "mail-from")
@@ -30,7 +30,9 @@ def parse_match(tokens: ModernTokenStream, keyword: Token) -> MatchStatement:
     if end is None:
         refuse_other_form(tokens, CLASSIC_CONDITIONS)
         tokens.fail('a condition, "action" or "reject"', (*_SUBJECTS, "action", "reject"))
-    action = tokens.expect_word('the name of an action after "action"') if end.text == "action" else None
+    action = None
+    if end.text == "action":
+        action = tokens.refer("action", tokens.expect_word('the name of an action after "action"'))
     if not tokens.is_at_line_end():
         word = tokens.peek().text
         if word in _SUBJECTS or word == "!":
@@ -80,4 +82,7 @@ def _parse_argument(
         is_regex = tokens.take_keyword("regex") is not None
         if is_regex or asked in _WITH_TABLE or begins_table(tokens.peek()):
             table = parse_table_use(tokens, "regex" if is_regex else asked)
+        if asked == "tag" and not is_regex and isinstance(table, InlineList):
+            for tag in table.items:
+                tokens.refer("tag", tag)
     return MatchCondition(subject.text, choice, is_negated, is_regex, table, span_from(subject.span, last.span))

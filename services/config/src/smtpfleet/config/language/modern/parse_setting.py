@@ -52,7 +52,7 @@ def parse_ca(tokens: ModernTokenStream, keyword: Token) -> CaStatement:
 
 def parse_pki(tokens: ModernTokenStream, keyword: Token) -> PkiStatement:
     """`pki NAME {cert|key FILE | dhe none|auto|legacy}`."""
-    name = tokens.expect_word("the name of a pki")
+    name = tokens.refer("declared pki", tokens.expect_word("the name of a pki"))
     files: dict[str, Word] = {}
     while option := tokens.take_keyword(*_PKI_OPTIONS):
         what = "none, auto or legacy" if option.text == "dhe" else "a path"
