@@ -72,15 +72,19 @@ def test_invalid_relay_url(text: str) -> None:
 def test_macro_definitions_are_split_at_the_last_equals_sign() -> None:
     assert parse_definitions(["a=1", "b=", "a=2 3"]) == {"a": "2 3", "b": ""}
     assert split_definitions("a=1, b=2 3,,") == ["a=1", "b=2 3"]
-    for definition in ("a", "=1", "a=b=c", "a b=c"):
-        with pytest.raises(BadMacro, match="could not parse macro definition"):
-            parse_definitions([definition])
+    assert parse_definitions(["z=1=2", "=1", "a b=c"]) == {"z=1": "2", "": "1", "a b": "c"}
+    with pytest.raises(BadMacro, match="could not parse macro definition"):
+        parse_definitions(["a"])
 
 
 @pytest.mark.parametrize(
     ("word", "candidates", "answer"),
     [
         ("recieve", ["receive"], 'did you mean "receive"?'),
+        ("form", ["for", "from"], 'did you mean "from"?'),
+        ("fro", ["for", "from"], 'did you mean "for"?'),
+        ("relya", ["real", "relay"], 'did you mean "relay"?'),
+        ("ab", ["ab", "ba"], 'did you mean "ba"?'),
         ("LOCAL", ["local", "any"], 'did you mean "local"?'),
         ("port", ["for"], ""),
         ("x", [], ""),

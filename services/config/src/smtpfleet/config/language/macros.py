@@ -13,7 +13,7 @@ _USABLE_NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
 class BadMacro(Exception):
-    """A definition from outside that is not `name=value`; the text is for the operator."""
+    """A definition from outside that has no `=`; the text is for the operator."""
 
 
 class Macros:
@@ -50,11 +50,11 @@ def is_usable_name(name: str) -> bool:
 
 
 def parse_definitions(definitions: Iterable[str]) -> dict[str, str]:
-    """`name=value` each, split at the last `=` as OpenSMTPD's -D does. Raises BadMacro."""
+    """`name=value` each, split at the last `=` as OpenSMTPD's -D does, whatever the name is then. Raises BadMacro."""
     macros: dict[str, str] = {}
     for definition in definitions:
         name, equals, value = definition.rpartition("=")
-        if not equals or not is_usable_name(name):
+        if not equals:
             raise BadMacro(f"could not parse macro definition {definition!r}: expected name=value")
         macros[name] = value
     return macros
