@@ -64,6 +64,11 @@ SHAPES: dict[str, Callable[[int], str]] = {
     ),
     "a chain of filters": lambda size: f"filterchain c {numbered('f{} ')(size)}\n",
     "a chain of the modern form": lambda size: f"match reject\nfilter c chain {{ {numbered('f{} ')(size)} }}\n",
+    "tags of many listeners looked at for every rule": lambda size: (
+        "".join(f"listen on 10.0.0.1 port {n} tag a{n}\n" for n in range(1, size // 120))
+        + f"table n {{ {numbered('10.{}.0.0/16 ')(size // 4)} }}\n"
+        + numbered("reject tagged ! b{} from source <n> for any\n")(size // 2)
+    ),
     "actions that are not there": lambda size: (
         numbered("action a{} relay\n")(size // 2) + numbered("match from any for any action b{}\n")(size // 2)
     ),

@@ -29,6 +29,7 @@ from smtpfleet.config.language.host import Host
 from smtpfleet.config.language.included_targets import inline_includes
 from smtpfleet.config.language.modern.compiler import MODERN_COMPILERS, finish_modern
 from smtpfleet.config.language.predefined import predefined_tables
+from smtpfleet.config.language.rule_openness import warn_of_openness
 from smtpfleet.config.language.rule_reach import warn_of_unreached
 from smtpfleet.config.language.scope import DeclaredTable, Scope
 from smtpfleet.config.language.tree import (
@@ -140,6 +141,7 @@ def _check_whole(scope: Scope, tree: Tree) -> None:
                 span, f'no listener has the tag "{tag}"', diagnostics.suggest(tag, sorted(listener_tags))
             )
     warn_of_limits(scope, tree.main)
+    warn_of_openness(scope)
     # What is wrong elsewhere may be the use that is missing, or the condition that differs.
     if not diagnostics.has_errors:
         warn_of_unreached(scope)

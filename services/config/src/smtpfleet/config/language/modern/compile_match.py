@@ -15,7 +15,6 @@ from smtpfleet.config.language.modern.table_use import (
     use_modern_table,
 )
 from smtpfleet.config.language.modern.tree import MatchCondition, MatchStatement
-from smtpfleet.config.language.rule_reach import warn_of_openness
 from smtpfleet.config.language.scope import Scope
 from smtpfleet.config.language.tablefile import MAPPING
 from smtpfleet.config.language.tree import InlineList, Word
@@ -74,7 +73,6 @@ def compile_match(scope: Scope, statement: MatchStatement) -> None:
         action, expire_s = (declared.action, declared.expire_s) if declared is not None else (None, 0)
     if action is None:
         return
-    warn_of_openness(scope, statement.span, conditions, action)
     scope.rule_spans.append(statement.span)
     scope.rules.append(Rule(statement.span.location, conditions, action, expire_s, name))
 
