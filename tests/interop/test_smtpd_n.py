@@ -29,34 +29,35 @@ MUTANTS_PER_EXAMPLE = 25
 SEED = 20200524  # any; a fixed one, so that a failure can be repeated
 _TOKEN = re.compile(r'"[^"\n]*"|\'[^\'\n]*\'|[{}<>!=,]|[^\s{}<>!=,"\']+|\n')
 
-# What only one side says: a part of its message, and why (docs/parity.md, "Modern configuration").
-ONLY_WE_REFUSE = (
-    "invalid url:",  # 6.8 reads URLs when mail is sent
-    "pki name not found",  # of a relay: 6.8 looks when mail is sent
-    "ca name not found",
-    "tls/smtps requires pki",  # as 7.8
-    "invalid use of table",  # of listen auth and hostnames: 6.8 does not look
-    "invalid lmtp destination",
-    "invalid mda command",
-    "invalid mail-from",
-    "invalid admd",
-    "invalid limit",
-    "invalid size: 0",
-    "invalid port: 65535",
-    "invalid hostname",
-    '"tls" contradicts',
-    "missing certificate file",
-    "missing key file",
-    "invalid ciphers",
-    "is listened on twice",  # 6.8 finds out when it binds
-    "host:port",
-    "names no file",
-)
-ONLY_THEY_REFUSE = (
-    "invalid key for queue encryption",  # we take no key from the file
-    "load_pki_tree",  # we do not open certificates here
-    "pki already specified",  # several certificates of one listener: 7.3
-)
+# What only one side says: a part of its message, and the row of docs/parity.md that says why (tests/unit/config/test_parity_rows.py).
+ONLY_WE_REFUSE = {
+    "invalid url:": "relay URLs (`host`, `domain`)",
+    "host:port": "relay URLs (`host`, `domain`)",
+    "pki name not found": "`pki`, `ca` of a relay",
+    "ca name not found": "`pki`, `ca` of a relay",
+    "tls/smtps requires pki": "listener with TLS and without `pki`",
+    "invalid use of table": "`auth` table of a listener that is a list",
+    "may not be used for filter": "the table of a filter's condition",
+    "invalid lmtp destination": "`lmtp` without port or path, empty `mda` command, `mail-from` with blanks",
+    "invalid mda command": "`lmtp` without port or path, empty `mda` command, `mail-from` with blanks",
+    "invalid mail-from": "`lmtp` without port or path, empty `mda` command, `mail-from` with blanks",
+    "invalid admd": "port 65535, limits out of range, `max-message-size 0`, `admd` with blanks or empty",
+    "invalid limit": "port 65535, limits out of range, `max-message-size 0`, `admd` with blanks or empty",
+    "invalid size: 0": "port 65535, limits out of range, `max-message-size 0`, `admd` with blanks or empty",
+    "invalid port: 65535": "port 65535, limits out of range, `max-message-size 0`, `admd` with blanks or empty",
+    "invalid hostname": '`hostname ""`, `hostname "a b"`, `smtp ciphers ""`',
+    "invalid ciphers": '`hostname ""`, `hostname "a b"`, `smtp ciphers ""`',
+    '"tls" contradicts': "`relay host smtp+notls://… tls`, the same with lmtp://",
+    "missing certificate file": "`pki` without certificate or key that only a relay names",
+    "missing key file": "`pki` without certificate or key that only a relay names",
+    "is listened on twice": "the same address and port twice",
+    "names no file": "an empty name of a file",
+}
+ONLY_THEY_REFUSE = {
+    "invalid key for queue encryption": "`queue encryption KEY`",
+    "load_pki_tree": "certificate files",
+    "pki already specified": "several `pki`, `ciphers`, `protocols` of a listener",
+}
 NEWER = {"since_7"}
 """Examples of what 6.8 has not."""
 

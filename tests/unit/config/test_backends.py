@@ -7,6 +7,7 @@ import pytest
 
 from smtpfleet.config.language.backends import BACKENDS, Parameter
 from smtpfleet.config.language.compilation import compile_file
+from smtpfleet.config.tables import ldap, redis, sql
 from smtpfleet.contracts.configuration import Configuration
 from tests.unit.config.stage import HOST, compile_text, headlines
 
@@ -22,6 +23,13 @@ USES = {
     "mailaddrmap": "pki p certificate c key k\nlisten on ::1 tls pki p auth senders <t>\naccept for any relay\n",
 }
 """By service, a file in which only that is asked of the table."""
+MODERN_USES = {
+    "relayhost": 'action "a" relay domain <t>\nmatch for any action "a"\n',
+    "string": 'action "a" relay\nmatch tag <t> for any action "a"\n',
+    "regex": 'action "a" relay\nmatch helo regex <t> for any action "a"\n',
+}
+LISTED_USES = {"source": USES["source"], "relayhost": 'action "a" relay host <t>\nmatch for any action "a"\n'}
+"""Uses that take one entry after the other."""
 SETTINGS = {
     "sqlite": "dbpath /users.db\nquery_alias SELECT a FROM t WHERE k = ?\n",
     "mysql": "host db\nusername u\npassword secret\ndatabase d\nquery_alias SELECT a FROM t WHERE k = ?\n",
@@ -38,10 +46,26 @@ def table_of(folder: Path, value: str, use: str) -> Configuration | None:
 
 
 @pytest.mark.parametrize("backend", SETTINGS)
-@pytest.mark.parametrize("service", USES)
+@pytest.mark.parametrize("service", [*USES, *MODERN_USES])
 def test_a_backend_is_used_for_its_services_only(backend: str, service: str, tmp_path: Path) -> None:
-    configuration = table_of(tmp_path, f"{backend}:/backend.conf", USES[service])
-    assert (configuration is not None) == (service in BACKENDS[backend].services)
+    configuration = table_of(tmp_path, f"{backend}:/backend.conf", (USES | MODERN_USES)[service])
+    known = BACKENDS[backend]
+    assert (configuration is not None) == (service in (known.listed if service == "source" else known.services))
+
+
+@pytest.mark.parametrize("backend", SETTINGS)
+@pytest.mark.parametrize("service", LISTED_USES)
+def test_what_takes_one_entry_after_the_other_needs_a_backend_that_lists(
+    backend: str, service: str, tmp_path: Path
+) -> None:
+    compiled = table_of(tmp_path, f"{backend}:/backend.conf", LISTED_USES[service])
+    assert (compiled is not None) == (service in BACKENDS[backend].listed)
+
+
+@pytest.mark.parametrize("backend", SETTINGS)
+def test_the_parser_allows_what_the_backend_serves(backend: str) -> None:
+    serves = {"ldap": ldap._ATTRIBUTES, "redis": redis._SERVICES}.get(backend, sql._COLUMNS)
+    assert BACKENDS[backend].services == {service.value for service in serves}
 
 
 @pytest.mark.parametrize("service", USES)

@@ -66,6 +66,12 @@ def test_the_environment_of_the_service_counts(conf: Path) -> None:
     assert json.loads(done.stdout)["tables"]["<dynamic:1>"]["entries"] == {"c.test": ""}
 
 
+def test_a_definition_is_split_at_its_last_equals_sign(conf: Path) -> None:
+    done = run("show", "-f", str(conf), "-D", "z=1=2", "-D", "who=b.test")
+    assert done.returncode == 0, done.stderr
+    assert 'warning: macro "z=1" can never be used' in done.stderr
+
+
 def test_a_bad_macro_and_a_missing_file(conf: Path, tmp_path: Path) -> None:
     done = run("check", "-f", str(conf), "-D", "who")
     assert done.returncode == 1

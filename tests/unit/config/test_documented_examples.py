@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from smtpfleet.contracts.configuration import CLASSIC, MODERN
+from smtpfleet.config.language import compile_limit
+from smtpfleet.config.language.modern.keywords import STATEMENT_KEYWORDS
+from smtpfleet.contracts.configuration import CLASSIC, DEFAULT_LIMITS, DEFAULT_RELAY_LIMITS, MODERN
 from tests.unit.config.stage import compile_text
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -40,10 +42,19 @@ STATEMENTS = (
 )  # fmt: skip
 
 
-def sections(page: str, begin: str) -> dict[str, str]:
-    """Text by the heading of three it stands under."""
+MODERN_STATEMENTS = (
+    "action", "match", "listen", "table", "include", "pki", "ca", "smtp ciphers", "smtp limit", "smtp max-message-size",
+    "smtp sub-addr-delim", "mta limit", "mta max-deferred", "mda limit", "mda wrapper", "scheduler limit",
+    "queue compression, queue encryption", "queue ttl", "bounce warn-interval", "filter phase", "filter chain",
+    "filter proc, filter proc-exec", "proc", "srs key, srs ttl", "admd",
+)  # fmt: skip
+
+
+def sections(page: str, begin: str, end: str = "") -> dict[str, str]:
+    """Text by the heading of three it stands under, from one heading of two to another."""
     found = {}
-    for section in re.split(r"^### ", page[page.index(begin) :], flags=re.MULTILINE)[1:]:
+    page = page[page.index(begin) : page.index(end) if end else len(page)]
+    for section in re.split(r"^### ", page, flags=re.MULTILINE)[1:]:
         heading, _, body = section.partition("\n")
         found[heading] = re.split(r"^## ", body, flags=re.MULTILINE)[0]
     return found
@@ -54,13 +65,27 @@ def example_of(body: str) -> str:
     return "".join(f"{line.removeprefix('    ')}\n" for line in body.splitlines() if line.startswith("    "))
 
 
-SECTIONS = {
-    heading: body.partition("\nModern form: ")[::2] for heading, body in sections(LANGUAGE, "## Statements").items()
+LIMITS = [
+    *((key, getattr(DEFAULT_RELAY_LIMITS, field)) for key, field in compile_limit.RELAY_LIMITS.items()),
+    *((key, getattr(DEFAULT_LIMITS, field)) for keys in compile_limit._LIMITS.values() for key, field in keys.items()),
+]
+CLASSIC_SECTIONS = {
+    heading: body.partition("\nModern form: ")[::2]
+    for heading, body in sections(LANGUAGE, "## Statements\n", "## Statements of the modern form\n").items()
+}
+MODERN_SECTIONS = {
+    heading: body.partition("\nClassic form: ")[::2]
+    for heading, body in sections(LANGUAGE, "## Statements of the modern form\n", "## Table files\n").items()
 }
 EXAMPLES = [
-    pytest.param(example_of(body), language, id=f"{heading} ({language})")
-    for heading, bodies in SECTIONS.items()
-    for body, language in zip(bodies, (CLASSIC, MODERN), strict=True)
+    pytest.param(example_of(body), language, id=f"{heading} ({language}, as a statement of the {kind} form)")
+    for kind, found, languages in (
+        (CLASSIC, CLASSIC_SECTIONS, (CLASSIC, MODERN)),
+        (MODERN, MODERN_SECTIONS, (MODERN, CLASSIC)),
+    )
+    for heading, bodies in found.items()
+    for body, language in zip(bodies, languages, strict=True)
+    if not body.startswith("none.")
 ]
 FILES_THAT_RUN = {heading: example_of(body) for heading, body in sections(MOVING, "## Files that run").items()}
 
@@ -75,14 +100,30 @@ def make_root(folder: Path) -> str:
 
 
 def test_each_statement_has_a_section() -> None:
-    assert tuple(SECTIONS) == STATEMENTS
+    assert tuple(CLASSIC_SECTIONS) == STATEMENTS
+    assert tuple(MODERN_SECTIONS) == MODERN_STATEMENTS
+    assert {heading.split()[0] for heading in MODERN_SECTIONS} == set(STATEMENT_KEYWORDS)
+
+
+@pytest.mark.parametrize("heading", MODERN_STATEMENTS)
+def test_a_section_of_the_modern_form_has_its_statements_and_their_counterpart(heading: str) -> None:
+    own, counterpart = MODERN_SECTIONS[heading]
+    for statement in heading.split(", "):
+        first, _, second = statement.partition(" ")
+        assert re.search(rf"^{first}( .*)?\b{second}\b", example_of(own), flags=re.MULTILINE)
+    assert example_of(counterpart) or counterpart.strip() == "none."
+
+
+@pytest.mark.parametrize(("key", "default"), LIMITS)
+def test_every_limit_is_there_with_its_default(key: str, default: int) -> None:
+    assert re.search(rf"`{key}` {default}\b", CLASSIC_SECTIONS["limit"][0])
 
 
 @pytest.mark.parametrize(("text", "language"), EXAMPLES)
 def test_the_example_compiles(text: str, language: str, tmp_path: Path) -> None:
     needed = [name for name in PLACEHOLDERS if f"<{name}>" in text and f"table {name} " not in text]
     before = "".join(f"table {name} {PLACEHOLDERS[name]}\n" for name in needed)
-    if not re.search(r"^pki ", text, flags=re.MULTILINE):
+    if not re.search(r"^pki mx.example.org ", text, flags=re.MULTILINE):
         before += f"pki mx.example.org {'certificate' if language == CLASSIC else 'cert'} c key k\n"
     after = "accept for domain last.test relay\n" if language == CLASSIC else "match for domain last.test reject\n"
     assert text

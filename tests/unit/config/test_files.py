@@ -23,6 +23,8 @@ from tests.unit.config.stage import HOST, LISTENER, RULE, compile_text
         ("root", "users", "root/users"),
         ("root", "/etc/users", "root/etc/users"),
         ("/r", "//users", "/r/users"),
+        ("/r", "/../../etc/hostname", "/r/etc/hostname"),
+        ("root", "../secret", "root/secret"),
     ],
 )
 def test_paths(root: str, path: str, leads_to: str) -> None:
@@ -42,6 +44,62 @@ def test_tables_and_includes_are_found_below_the_root(tmp_path: Path) -> None:
         tmp_path / "root/etc/domains",
         tmp_path / "root/rules.conf",
     }
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A root with links to a file outside, which another file below it is called like."""
+    root = tmp_path / "root"
+    (root / "etc").mkdir(parents=True)
+    (tmp_path / "outside").write_text("secret.test\n")
+    (root / "etc" / "absolute").symlink_to(tmp_path / "outside")
+    (root / "etc" / "relative").symlink_to("../../outside")
+    (root / "folder").symlink_to(tmp_path)
+    return root
+
+
+@pytest.mark.parametrize(
+    "path", ["/../outside", "/etc/../../outside", "/etc/absolute", "/etc/relative", "/folder/outside"]
+)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        'table t "{}"\nreject for domain <t>\n',
+        "table t passwd:{}\naccept for local userbase <t> deliver to maildir\n",
+        "table t db:{}\nreject for domain <t>\n",
+        "table t sqlite:{}\naccept for local alias <t>\n",
+        'include "{}"\n',
+    ],
+)
+def test_nothing_outside_the_root_is_read(statement: str, path: str, root: Path, tmp_path: Path) -> None:
+    compiled = compile_text(tmp_path, f"{LISTENER}{RULE}{statement.format(path)}", root=str(root))
+    assert compiled.configuration is None
+    assert "secret.test" not in compiled.render()
+    assert "No such file or directory" in compiled.render(), compiled.render()
+
+
+@pytest.mark.parametrize("path", ["/../outside", "/etc/absolute", "/etc/relative", "/folder/outside"])
+def test_nothing_outside_the_root_is_included_in_an_alias(path: str, root: Path, tmp_path: Path) -> None:
+    text = f'table a {{ "x" = "bob, :include:{path}" }}\n{LISTENER}accept for domain d.test virtual <a> deliver to maildir\n'
+    compiled = compile_text(tmp_path, text, root=str(root))
+    assert compiled.configuration is not None
+    assert compiled.configuration.tables["a"].entries == {"x": "bob"}
+    assert "No such file or directory" in compiled.render()
+
+
+def test_links_are_followed_below_the_root(root: Path, tmp_path: Path) -> None:
+    (root / "domains").write_text("inside.test\n")
+    (root / "etc" / "domains").symlink_to("/domains")
+    compiled = compile_text(tmp_path, f'{LISTENER}{RULE}table t "/etc/domains"\n', root=str(root))
+    assert compiled.configuration is not None, compiled.render()
+    assert compiled.configuration.tables["t"].entries == {"inside.test": ""}
+    assert compiled.stamps[root / "etc" / "domains"] is not None
+
+
+def test_the_main_file_is_where_the_operator_says(root: Path, tmp_path: Path) -> None:
+    (root / "smtpd.conf").symlink_to(tmp_path / "real.conf")
+    (tmp_path / "real.conf").write_text(LISTENER + RULE)
+    assert compile_file(root / "smtpd.conf", HOST, root=str(root)).configuration is not None
 
 
 def test_a_fifo_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:

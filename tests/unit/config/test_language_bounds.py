@@ -1,11 +1,13 @@
 """How much work a file can make: time grows with its size and not faster, and what could multiply has a limit."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from smtpfleet.config.language.diagnostics import LINE_SHOWN_MAX, SHOWN_MAX
+from smtpfleet.config.language.included_targets import INCLUDED_LIMIT_BYTES
 from smtpfleet.config.language.macros import EXPANSION_MAX
 from smtpfleet.config.language.stream import INCLUDES_MAX
 from tests.support.proportion import grows_in_proportion
@@ -62,6 +64,11 @@ SHAPES: dict[str, Callable[[int], str]] = {
     ),
     "a chain of filters": lambda size: f"filterchain c {numbered('f{} ')(size)}\n",
     "a chain of the modern form": lambda size: f"match reject\nfilter c chain {{ {numbered('f{} ')(size)} }}\n",
+    "tags of many listeners looked at for every rule": lambda size: (
+        "".join(f"listen on 10.0.0.1 port {n} tag a{n}\n" for n in range(1, size // 120))
+        + f"table n {{ {numbered('10.{}.0.0/16 ')(size // 4)} }}\n"
+        + numbered("reject tagged ! b{} from source <n> for any\n")(size // 2)
+    ),
     "actions that are not there": lambda size: (
         numbered("action a{} relay\n")(size // 2) + numbered("match from any for any action b{}\n")(size // 2)
     ),
@@ -79,6 +86,10 @@ def compile_and_show(folder: Path) -> Callable[[str], str]:
 def test_a_megabyte_takes_twice_as_long_as_half_of_it(name: str, tmp_path: Path) -> None:
     assert compile_text(tmp_path, LISTENER + WHOLE_FILES[name](1000)).configuration is not None
     assert grows_in_proportion(compile_and_show(tmp_path), lambda size: LISTENER + WHOLE_FILES[name](size), MEGABYTE)
+
+
+def test_many_macros_and_as_many_misspelt_take_time_in_proportion(tmp_path: Path) -> None:
+    assert grows_in_proportion(compile_and_show(tmp_path), SHAPES["macros that are not there"], MEGABYTE // 2)
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -106,6 +117,30 @@ def test_files_that_include_each_other_many_times_come_to_an_end(tmp_path: Path)
     assert compiled.configuration is None
     assert compiled.diagnostics[0].message.endswith("too many includes")
     assert len(compiled.stamps) <= INCLUDES_MAX
+
+
+def test_a_list_that_thousands_of_aliases_include_does_not_fill_the_memory(tmp_path: Path) -> None:
+    list_bytes = 104_000
+    (tmp_path / "list").write_text("user@example.test\n" * (list_bytes // 18))
+    (tmp_path / "aliases").write_text("".join(f"a{number}: :include:{tmp_path}/list\n" for number in range(27_000)))
+    rule = "accept for local alias <a> userbase <u> deliver to maildir\n"
+    text = f'table a file:aliases\ntable u {{ "alice" = "1:1:/home/alice" }}\n{LISTENER}{rule}'
+    tracemalloc.start()
+    compiled = compile_text(tmp_path, text)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert messages(compiled) == ["the included files come to too much"]
+    assert compiled.diagnostics[0].span.source.name == str(tmp_path / "aliases")
+    assert compiled.diagnostics[0].span.line == pytest.approx(INCLUDED_LIMIT_BYTES / list_bytes, rel=0.1)
+    assert peak_bytes < 4 * INCLUDED_LIMIT_BYTES
+
+
+def test_an_entry_that_includes_a_list_thousands_of_times_comes_to_an_end(tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("u\n" * 50_000)
+    (tmp_path / "aliases").write_text("a: " + ", ".join([f":include:{tmp_path}/list"] * 5000) + "\n")
+    rule = "accept for local alias <a> userbase <u> deliver to maildir\n"
+    text = f'table a file:aliases\ntable u {{ "alice" = "1:1:/home/alice" }}\n{LISTENER}{rule}'
+    assert messages(compile_text(tmp_path, text)) == ["the included files come to too much"]
 
 
 def test_no_more_errors_are_shown_than_anyone_reads(tmp_path: Path) -> None:

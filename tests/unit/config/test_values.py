@@ -10,6 +10,7 @@ from smtpfleet.config.language.macros import BadMacro, parse_definitions, split_
 from smtpfleet.config.language.relay_url import SCHEMES, BadUrl, RelayUrl, parse_relay_url
 from smtpfleet.config.language.source import SourceText, Span
 from smtpfleet.config.language.tablefile import LIST, MAPPING, parse_table_file
+from smtpfleet.mail.tables import Tables
 from tests.unit.config.stage import LISTENER, compile_text
 
 DELAYS = {
@@ -71,15 +72,19 @@ def test_invalid_relay_url(text: str) -> None:
 def test_macro_definitions_are_split_at_the_last_equals_sign() -> None:
     assert parse_definitions(["a=1", "b=", "a=2 3"]) == {"a": "2 3", "b": ""}
     assert split_definitions("a=1, b=2 3,,") == ["a=1", "b=2 3"]
-    for definition in ("a", "=1", "a=b=c", "a b=c"):
-        with pytest.raises(BadMacro, match="could not parse macro definition"):
-            parse_definitions([definition])
+    assert parse_definitions(["z=1=2", "=1", "a b=c"]) == {"z=1": "2", "": "1", "a b": "c"}
+    with pytest.raises(BadMacro, match="could not parse macro definition"):
+        parse_definitions(["a"])
 
 
 @pytest.mark.parametrize(
     ("word", "candidates", "answer"),
     [
         ("recieve", ["receive"], 'did you mean "receive"?'),
+        ("form", ["for", "from"], 'did you mean "from"?'),
+        ("fro", ["for", "from"], 'did you mean "for"?'),
+        ("relya", ["real", "relay"], 'did you mean "relay"?'),
+        ("ab", ["ab", "ba"], 'did you mean "ba"?'),
         ("LOCAL", ["local", "any"], 'did you mean "local"?'),
         ("port", ["for"], ""),
         ("x", [], ""),
@@ -111,6 +116,15 @@ TABLE_FILES = {
     "@: all\n@x.test: b\n": (MAPPING, {"@": "all", "@x.test": "b"}),
     "a: b\nA: c\n": (MAPPING, {"a": "c"}),
     "": (MAPPING, {}),
+    "[2001:DB8::1] a\n[::1]:\tb\n[::2]: c\n": (MAPPING, {"[2001:db8::1]": "a", "[::1]": "b", "[::2]": "c"}),
+    "[2001:db8::]/32\n[2001:db8::1]\n::1\n": (LIST, {"[2001:db8::]/32": "", "[2001:db8::1]": "", "::1": ""}),
+    "# networks\n#  @list\n2001:db8::/32\n192.0.2.1\na b:c\n": (
+        LIST,
+        {"2001:db8::/32": "", "192.0.2.1": "", "a b:c": ""},
+    ),
+    "# @list of users\na b\n": (MAPPING, {"a": "b"}),
+    "a b\n# @list\nc d\n": (MAPPING, {"a": "b", "c": "d"}),
+    "# @list\n": (LIST, {}),
 }
 
 
@@ -135,3 +149,15 @@ def test_every_table_is_published_with_its_keys_in_lower_case(tmp_path: Path) ->
     keys = [key for table in compiled.configuration.tables.values() for key in table.entries]
     assert {"root", "bob", "carol", "x.test", "y.test"} <= set(keys)
     assert keys == [key.lower() for key in keys]
+
+
+@pytest.mark.parametrize(
+    "form", ["accept from source <t> for any relay\n", "action a relay\nmatch from src <t> for any action a\n"]
+)
+def test_addresses_and_networks_of_a_file_match_in_both_forms(form: str, tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("# @list\n2001:db8::/32\n[2001:db9::]/32\n[::1]\nIPv6:::2\n")
+    compiled = compile_text(tmp_path, f"table t file:t\nlisten on ::1\n{form}")
+    assert compiled.configuration is not None and not compiled.diagnostics, compiled.render()
+    tables = Tables(compiled.configuration)
+    assert all(tables.match_netaddr("t", peer) for peer in ("2001:db8::7", "2001:db9::7", "::1", "::2"))
+    assert not tables.match_netaddr("t", "2001:dba::1")

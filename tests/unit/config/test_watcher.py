@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from smtpfleet.config.language.compilation import compile_file
+from smtpfleet.config.language.files import ConfigFiles
 from smtpfleet.config.language.stamp import RACY_NS
 from smtpfleet.config.watcher import FileWatcher
 from tests.unit.config.stage import HOST, LISTENER, RULE
@@ -124,3 +125,20 @@ def test_quiet_files_look_the_same_twice(watcher: FileWatcher, tmp_path: Path) -
     assert watcher.current() == before
     (tmp_path / "users").write_text("longer than before, and later\n")
     assert watcher.current() != before
+
+
+def test_below_a_root_links_are_watched_as_they_are_read(tmp_path: Path, clock: ManualClock) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in ("first", "other"):
+        write(root / name, f"{name}.test\n")
+    (root / "domains").symlink_to("/first")
+    write(root / "smtpd.conf", f'{LISTENER}table d "/domains"\naccept for domain <d> relay\n')
+    compiled = compile_file(root / "smtpd.conf", HOST, root=str(root))
+    assert compiled.configuration is not None, compiled.render()
+    watcher = FileWatcher(clock, ConfigFiles(root / "smtpd.conf", str(root)).current_stamp)
+    watcher.remember(compiled.stamps)
+    assert not watcher.has_changed()
+    (root / "new").symlink_to("/other")
+    (root / "new").rename(root / "domains")
+    assert watcher.has_changed()

@@ -8,10 +8,11 @@ import pytest
 import trustme
 from msgspec.structs import replace
 
-from smtpfleet.contracts.commands import TableReply
+from smtpfleet.contracts.commands import TableReply, TableService
 from smtpfleet.contracts.configuration import Ca, Configuration, Pki, Table
 from smtpfleet.contracts.subjects import CONFIG_CREDENTIALS_LOOKUP, CONFIG_TABLE_LOOKUP
 from smtpfleet.mta.auth import read_credentials
+from smtpfleet.mta.session import SessionParameters
 from tests.support.fake_bus import FakeBus
 from tests.support.peer import Peer, Script, scripted_peer
 from tests.support.zone import serve_zone
@@ -243,6 +244,27 @@ async def test_no_name_for_our_address() -> None:
     configuration = replace(CONFIGURATION, tables={"names": names, "out": addresses})
     outcomes, _, _, _ = await attempt(Script(), configuration=configuration, source="out", helo_source="names")
     assert outcomes == [("tempfail", "451 4.3.5 Could not retrieve HELO name")]
+
+
+@pytest.mark.parametrize("written", ["2001:db8::1", "[2001:db8::1]", "ipv6:2001:db8::1"])
+async def test_the_name_by_our_ipv6_address(written: str) -> None:
+    """The table has the key that config gives every spelling (mail/addrname.py)."""
+    names = Table("names", "mapping", "static", "", {"ipv6:2001:db8::1": "six.test"})
+    addresses = Table("out", "list", "static", "", {written: ""})
+    configuration = replace(CONFIGURATION, tables={"names": names, "out": addresses})
+    async with fleet(mx_port=9, configuration=configuration) as sender:
+        demands = sender.outbound.demands
+        found = await demands.of(remote(source="out", helo_source="names"), configuration)
+    assert isinstance(found, SessionParameters) and (found.helo, found.source) == ("six.test", "2001:db8::1")
+
+
+async def test_config_is_asked_for_the_name_of_our_address_by_its_one_key() -> None:
+    configuration = replace(CONFIGURATION, tables={"out": Table("out", "list", "static", "", {"[127.0.0.1]": ""})})
+    outcomes, peer, _, bus = await attempt(
+        Script(), answer="by.address.test", configuration=configuration, source="out", helo_source="far"
+    )
+    assert (outcomes, peer.messages[0].helo) == ([DELIVERED], "by.address.test")
+    assert [(query.service, query.keys) for _, query in bus.asked] == [(TableService.ADDRNAME, ["127.0.0.1"])]  # type: ignore[attr-defined]
 
 
 async def test_addresses_that_config_serves() -> None:

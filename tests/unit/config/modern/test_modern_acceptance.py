@@ -112,7 +112,7 @@ REFUSED = {
     "match for any action later\naction later mbox": "no such dispatcher: later",
     "match from any from local reject": "from already specified for this rule",
     "match from auth auth reject": "auth already specified for this rule",
-    "match auth from auth reject": "auth already specified for this rule",
+    "match for any tag x for any reject": "for already specified for this rule",
     "match from mail-from a mail-from b reject": "mail-from already specified for this rule",
     "match for rcpt-to a rcpt-to b reject": "rcpt-to already specified for this rule",
     "match for any for local reject": "for already specified for this rule",
@@ -139,6 +139,13 @@ REFUSED = {
     "listen on lo0 port 25 port 26": "port already specified",
     "listen on lo0 port 0": "invalid port",
     "listen on lo0 tag x tag y": "tag already specified",
+    f"listen on lo0 tag {'x' * 33}": "tag name too long",
+    "listen on lo0 hostname ''": "invalid hostname",
+    "listen on lo0 hostname 'a b'": "invalid hostname",
+    "smtp ciphers ''": "invalid ciphers",
+    "smtp limit max-rcpt -1": "invalid limit: -1",
+    "scheduler limit max-inflight 2147483648": "invalid limit: 2147483648",
+    "table t getpwnam:/x": "invalid configuration file /x for table t",
     "listen on lo0 mask-src mask-src": "mask-source already specified",
     "listen on lo0 hostnames <l>": 'invalid use of table "l" as hostnames parameter',
     "listen on lo0 senders <l>": 'invalid use of table "l" as senders parameter',
@@ -160,6 +167,8 @@ REFUSED = {
     'filter f phase data match rcpt-to a reject "550 no"': 'syntax error: "rcpt-to" is not known at data',
     'filter f phase quit match fcrdns reject "550 no"': "syntax error: expected a phase",
     'filter f phase connect match fcrdns src a reject "550 no"': "syntax error: expected a decision",
+    "filter f phase connect match rdns <m> junk": 'table "m" may not be used for filter rdns lookups',
+    "filter f phase auth match auth regex <creds> junk": 'table "creds" may not be used for filter auth lookups',
     "filter f phase commit match fcrdns junk": 'syntax error: "junk" has no meaning at commit',
     "proc p x\nproc p y": "processor already exists with that name: p",
     "proc p x user a user b": "user already specified for this processor",
@@ -177,7 +186,7 @@ REFUSED = {
     "admd 'a b'": "invalid admd",
     "pki a": "syntax error: expected cert, key or dhe",
     'pki a cert "/c"': "missing key file for pki a",
-    'pki a certificate "/c"': "syntax error: expected cert, key or dhe",
+    'pki a certificate "/c"': 'syntax error: "certificate" belongs to the form of OpenSMTPD 5.4 to 6.3',
     "pki p dhe nonsense": "invalid dhe keyword: nonsense",
     "ca a": 'syntax error: expected "cert"',
     'mda wrapper w "y"': "mda wrapper already declared with that name: w",
@@ -235,6 +244,13 @@ ACCEPTED = [
     "match from mail-from regex <l> reject",
     "match for rcpt-to regex { 'a.*@b', \"c\" } reject",
     "match from socket for any action zz",
+    "match auth from auth reject",
+    "match ! auth alice from auth bob reject",
+    "match mail-from a from mail-from b reject",
+    "match rcpt-to a for rcpt-to b reject",
+    f"listen on lo0 tag {'x' * 32}",
+    f"match tag {'x' * 33} reject",
+    "table t getpwnam",
     'match for domain x from rdns "a" auth tls helo "h" mail-from "x" rcpt-to "y" tag "q" action zz',
     "match from any for any \\\n action zz",
     "listen on lo0 inet4",
@@ -250,6 +266,8 @@ ACCEPTED = [
     "filter f phase helo match rdns junk",
     "filter f phase ehlo match helo regex <l> bypass",
     "filter f phase auth match auth <l> report x",
+    "filter f phase mail-from match auth <creds> bypass",
+    "filter f phase mail-from match ! auth { a = b } reject '550 no'",
     "filter f phase mail-from match mail-from <l> rewrite '<x@y>'",
     "filter f phase rcpt-to match rcpt-to regex <l> reject '550 no'",
     "filter f phase commit match auth reject '550 no'",
@@ -338,3 +356,20 @@ def test_the_queue_s_ttl_counts_wherever_it_stands(tmp_path: Path) -> None:
     compiled = compile_text(tmp_path, text)
     assert compiled.configuration is not None, compiled.render()
     assert [(rule.action_name, rule.expire_s) for rule in compiled.configuration.rules] == [("a", 172800), ("b", 3600)]
+
+
+def test_passwords_a_filter_names_stay_here(tmp_path: Path) -> None:
+    compiled = compile_text(tmp_path, PREAMBLE + "filter f phase mail-from match auth <creds> bypass" + RULE)
+    assert compiled.configuration is not None, compiled.render()
+    assert compiled.configuration.tables["creds"].entries == {}
+    assert compiled.withheld["creds"].entries == {"a": "pass"}
+
+
+@pytest.mark.parametrize(("written", "subject"), [("auth", "auth"), ("mail-from", "sender"), ("rcpt-to", "recipient")])
+def test_of_a_condition_written_twice_the_last_counts(written: str, subject: str, tmp_path: Path) -> None:
+    opening = "for" if written == "rcpt-to" else "from"
+    compiled = compile_text(tmp_path, f"{PREAMBLE}match ! {written} a {opening} {written} b reject{RULE}")
+    assert compiled.configuration is not None, compiled.render()
+    condition = next(each for each in compiled.configuration.rules[0].conditions if each.subject == subject)
+    assert compiled.configuration.tables[condition.value].entries == {"b": ""} and not condition.negated
+    assert f"{written} is specified twice for this rule" in compiled.render()

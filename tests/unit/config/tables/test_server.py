@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from smtpfleet.config.language.files import ConfigFiles
 from smtpfleet.config.tables import server as module
 from smtpfleet.config.tables.server import TTL_S, TableServer
 from smtpfleet.contracts.commands import TableQuery, TableReply, TableService
@@ -101,6 +102,17 @@ async def test_a_batch_is_answered_key_by_key_with_rows_joined(stage: Stage) -> 
 async def test_a_check_says_whether_any_key_is_there(stage: Stage) -> None:
     assert (await stage.ask("people", TableService.DOMAIN, "nobody", "root", operation="check")).values == [""]
     assert (await stage.ask("people", TableService.DOMAIN, "nobody", operation="check")).values == [None]
+
+
+@pytest.mark.parametrize("stored", ["2001:db8::1", "ipv6:2001:db8::1", "[2001:db8::1]"])
+@pytest.mark.parametrize("asked", ["2001:db8::1", "IPv6:2001:DB8::1", "[2001:db8::1]"])
+async def test_a_name_is_found_however_the_address_is_spelled(stage: Stage, stored: str, asked: str) -> None:
+    with (stage.folder / "sqlite.conf").open("a") as settings:
+        settings.write("query_addrname SELECT value FROM aliases WHERE name = ?\n")
+    stage.apply()
+    stage.write(f"INSERT INTO aliases VALUES ('{stored}', 'six.test')")
+    reply = await stage.ask("people", TableService.ADDRNAME, "192.0.2.9", asked, "::2")
+    assert reply == TableReply("", [None, "six.test", None], TTL_S)
 
 
 async def test_fetches_go_round(stage: Stage) -> None:
@@ -294,3 +306,24 @@ async def test_tables_of_a_snapshot_of_another_replica_are_answered_but_for_pass
     for operation, service in (("lookup", CREDENTIALS), ("check", TableService.AUTH)):
         reply = await stage.server.answer_auth(TableQuery("users", service, operation, ["alice:1001"]))
         assert "has not been read here" in reply.error and reply.values == []
+
+
+async def test_settings_and_database_are_found_below_the_root(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    stage = Stage(root)
+    files = ConfigFiles(root / "smtpd.conf", str(root))
+    stage.server = TableServer(MailLog("config", stream=io.StringIO()), files.find, stage.clock, files.follow)
+    for name in ("sqlite.conf", "mail.db"):
+        (root / name).rename(root / f"real-{name}")
+        (root / name).symlink_to(f"/real-{name}")
+    stage.apply()
+    try:
+        assert (await stage.ask("people", ALIAS, "root")).values == ["alice, bob"]
+        (root / "real-mail.db").rename(tmp_path / "outside.db")
+        (root / "mail.db").unlink()
+        (root / "mail.db").symlink_to(tmp_path / "outside.db")
+        stage.clock.now_s += TTL_S
+        assert "No such file" in (await stage.ask("people", ALIAS, "root")).error
+    finally:
+        await stage.server.close()

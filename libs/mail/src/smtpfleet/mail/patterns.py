@@ -59,7 +59,7 @@ class NetworkPatterns:
         self._exact: set[str] = set()
         self._networks: dict[tuple[int, int], set[int]] = {}
         for entry in entries:
-            text = _bare_address(entry)
+            text = bare_address(entry)
             self._exact.add(text)
             try:
                 network = ipaddress.ip_network(text, strict=False)
@@ -82,7 +82,7 @@ class NetworkPatterns:
         return False
 
 
-def _bare_address(text: str) -> str:
+def bare_address(text: str) -> str:
     """Without brackets and `ipv6:`, both of which OpenSMTPD writes."""
     text = text.strip().lower()
     if text.startswith("[") and "]" in text:
@@ -94,7 +94,7 @@ def _bare_address(text: str) -> str:
 def _parse_peer(peer: str) -> tuple[int, int] | None:
     """Family and number of an address. A scope is dropped; an IPv4 address mapped into IPv6 counts as IPv4."""
     try:
-        address = ipaddress.ip_address(_bare_address(peer).partition("%")[0])
+        address = ipaddress.ip_address(bare_address(peer).partition("%")[0])
     except ValueError:
         return None
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:

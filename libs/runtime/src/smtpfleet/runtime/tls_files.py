@@ -7,6 +7,8 @@ OpenSMTPD: ssl.c; libtls' tls_config_parse_protocols.
 import ssl
 from pathlib import Path
 
+from smtpfleet.runtime.root_folder import RootFolder
+
 _VERSIONS = {"tlsv1.2": ssl.TLSVersion.TLSv1_2, "tlsv1.3": ssl.TLSVersion.TLSv1_3}
 _OLD = {"tlsv1", "tlsv1.0", "tlsv1.1", "sslv3"}
 _ALL = {"all", "legacy", "default", "secure", ""}
@@ -20,8 +22,9 @@ class TlsFault(Exception):
 
 
 def locate(path: str, root: str) -> Path:
-    """Where a path of the configuration is in this container. One that config has found below the same root already is left alone."""
-    return Path(root) / path.lstrip("/") if root and not path.startswith(root) else Path(path)
+    """Where a path of the configuration leads in this container. One that config has found below the same root already stays there."""
+    folder = RootFolder(root)
+    return folder.follow(folder.place_once(path))
 
 
 def stamp_of(path: Path) -> Stamp:

@@ -69,8 +69,9 @@ class ConfigApp:
         self._publisher = Publisher(role.bus)
         self._sweeper = PartSweeper(role.bus, self._publisher)
         self._memory = Memory()
-        self._watcher = FileWatcher()
-        self._tables = TableServer(role.log, ConfigFiles(Path(settings.config_file), settings.config_root).resolve)
+        files = ConfigFiles(Path(settings.config_file), settings.config_root)
+        self._watcher = FileWatcher(stamp_of=files.current_stamp)
+        self._tables = TableServer(role.log, files.find, follow=files.follow)
         self._srs = SrsServer(time.time)
         self._last_good: Cut | None = None
         self._withheld: Mapping[str, Table] = {}

@@ -19,7 +19,7 @@ from smtpfleet.config.explainer import Explainer, NoFleet
 from smtpfleet.config.language.compilation import Compilation, compile_file
 from smtpfleet.config.language.files import ConfigFiles
 from smtpfleet.config.language.host_discovery import discover_host
-from smtpfleet.config.language.macros import BadMacro, parse_definitions, split_definitions
+from smtpfleet.config.language.macros import BadMacro, is_usable_name, parse_definitions, split_definitions
 from smtpfleet.config.publisher import Publisher
 from smtpfleet.config.schema import render_schema
 from smtpfleet.config.settings import DEFAULT_FILE, ConfigSettings
@@ -111,7 +111,8 @@ def explain(
 async def _explain(
     compiled: Compilation, configuration: Configuration, file: Path, root: str, query: ExplainQuery
 ) -> ExplainReply:
-    tables = TableServer(MailLog("config"), ConfigFiles(file, root).resolve)
+    files = ConfigFiles(file, root)
+    tables = TableServer(MailLog("config"), files.find, follow=files.follow)
     tables.apply(configuration, compiled.withheld)
     srs = SrsServer(time.time)
     srs.apply(compiled.srs_keys, configuration.srs_ttl_s)
@@ -145,6 +146,11 @@ def _compile(
     except BadMacro as error:
         typer.echo(f"smtpfleet-config: {error}", err=True)
         raise typer.Exit(1) from None
+    for name in definitions:
+        if not is_usable_name(name):
+            typer.echo(
+                f'smtpfleet-config: warning: macro "{name}" can never be used: it was split at the last =', err=True
+            )
     host = discover_host(server_name, local_addresses)
     compiled = compile_file(file, host, root=root, macros=definitions)
     typer.echo(compiled.render(), err=True, nl=False)

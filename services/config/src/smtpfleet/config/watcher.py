@@ -12,10 +12,15 @@ from smtpfleet.config.language.stamp import RACY_NS, Stamp, current_stamp
 
 
 class FileWatcher:
-    """The files of the last compilation."""
+    """The files of the last compilation. stamp_of: how one is now; the compilation's own, where it has a root."""
 
-    def __init__(self, now_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        now_ns: Callable[[], int] = time.time_ns,
+        stamp_of: Callable[[Path], Stamp | None] = current_stamp,
+    ) -> None:
         self._now_ns = now_ns
+        self._stamp_of = stamp_of
         self._known: dict[Path, Stamp | None] = {}
         self._recheck_at_ns = 0
 
@@ -29,7 +34,7 @@ class FileWatcher:
 
     def has_changed(self) -> bool:
         """Whether to compile again. Once true without a change where a file was still fresh when it was read."""
-        if any(current_stamp(path) != stamp for path, stamp in self._known.items()):
+        if any(self._stamp_of(path) != stamp for path, stamp in self._known.items()):
             return True
         if self._recheck_at_ns and self._now_ns() >= self._recheck_at_ns:
             self._recheck_at_ns = 0
@@ -38,4 +43,4 @@ class FileWatcher:
 
     def current(self) -> dict[Path, Stamp | None]:
         """How the files are now; twice the same means nobody is writing them at this moment."""
-        return {path: current_stamp(path) for path in self._known}
+        return {path: self._stamp_of(path) for path in self._known}

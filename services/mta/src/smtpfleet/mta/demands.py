@@ -10,6 +10,7 @@ from smtpfleet.contracts.commands import TableService
 from smtpfleet.contracts.configuration import Configuration
 from smtpfleet.contracts.envelope import RemoteDispatcher
 from smtpfleet.contracts.status import Status
+from smtpfleet.mail.addrname import addrname_key
 from smtpfleet.mail.tables import TableError
 from smtpfleet.mta.auth import Credentials, read_credentials
 from smtpfleet.mta.session import (
@@ -102,12 +103,12 @@ class Demands:
         """The name for EHLO: by our address where a table says so and the address is known, else a fixed one."""
         if not d.helo_source or not source:
             return d.helo or configuration.hostname
-        table = configuration.tables.get(d.helo_source)
+        table, key = configuration.tables.get(d.helo_source), addrname_key(source)
         if table is not None and table.is_inline:
-            name = table.entries.get(source) or table.entries.get(f"[{source}]")
+            name = table.entries.get(key)
         else:
             try:
-                name = await self._tables.lookup(d.helo_source, TableService.ADDRNAME, source)
+                name = await self._tables.lookup(d.helo_source, TableService.ADDRNAME, key)
             except TableError:
                 name = None
         return name or S451_NO_HELO

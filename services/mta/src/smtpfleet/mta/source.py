@@ -9,6 +9,7 @@ import ipaddress
 from smtpfleet.contracts.commands import TableService
 from smtpfleet.contracts.configuration import Configuration
 from smtpfleet.contracts.status import Status
+from smtpfleet.mail.patterns import bare_address
 from smtpfleet.mail.tables import TableError
 from smtpfleet.runtime.table_client import TableClient
 
@@ -43,6 +44,6 @@ class SourcePicker:
 
 def _address(text: str) -> str | Status:
     try:
-        return str(ipaddress.ip_address(text.strip("[]").removeprefix("ipv6:")))
+        return str(ipaddress.ip_address(bare_address(text)))
     except ValueError:
         return S451_NO_SOURCE

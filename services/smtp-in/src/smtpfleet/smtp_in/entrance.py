@@ -11,6 +11,7 @@ from typing import Protocol
 from smtpfleet.contracts.commands import TableService
 from smtpfleet.contracts.configuration import LOCAL_HOST, Configuration, Listener
 from smtpfleet.contracts.status import Status
+from smtpfleet.mail.addrname import addrname_key
 from smtpfleet.mail.tables import TableError, Tables
 from smtpfleet.runtime.forwards import Forwards
 from smtpfleet.smtp_in.completion import Completion, completion_of
@@ -55,8 +56,8 @@ class Entrance:
         return self.completion is not None and self.completion.is_submission
 
     def name_at(self, local_address: str) -> str:
-        """Our name on this address of ours, by the table `hostnames`; IPv6 with its prefix, as OpenSMTPD looks it up (reference 9.1)."""
-        key = f"ipv6:{local_address}" if ":" in local_address else local_address
+        """Our name on this address of ours, by the table `hostnames`."""
+        key = addrname_key(local_address)
         try:
             return self.tables.lookup(self.listener.hostnames, TableService.ADDRNAME, key) or self.name
         except TableError:

@@ -7,6 +7,9 @@ put in by it. Decides nothing. Called by entrance and session. RFC 5321 §4.1.1.
 from smtpfleet.contracts.configuration import Configuration, Listener
 from smtpfleet.contracts.status import Status
 
+ANNOUNCED_MAX = 999_999
+"""A limit that is announced is 1 to this (RFC 9422 §4)."""
+
 
 def extension_lines(configuration: Configuration, listener: Listener) -> tuple[Status, ...]:
     """The lines between greeting and HELP."""
@@ -14,7 +17,11 @@ def extension_lines(configuration: Configuration, listener: Listener) -> tuple[S
     texts = ["8BITMIME", "ENHANCEDSTATUSCODES", f"SIZE {configuration.max_message_size_bytes}"]
     if not listener.no_dsn:
         texts.append("DSN")
-    texts += ["PIPELINING", "SMTPUTF8", "CHUNKING", f"LIMITS MAILMAX={limits.max_mails} RCPTMAX={limits.max_rcpt}"]
+    texts += ["PIPELINING", "SMTPUTF8", "CHUNKING"]
+    # 0 takes nothing, as in OpenSMTPD (config warns of it). Such a limit cannot be announced; the peer hears of it at MAIL or RCPT.
+    counts = {"MAILMAX": limits.max_mails, "RCPTMAX": limits.max_rcpt}
+    if announced := [f"{name}={min(count, ANNOUNCED_MAX)}" for name, count in counts.items() if count]:
+        texts.append(f"LIMITS {' '.join(announced)}")
     return tuple([Status(250, "", text) for text in texts])
 
 

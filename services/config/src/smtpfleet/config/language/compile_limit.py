@@ -88,8 +88,6 @@ _NOT_APPLIED_YET = frozenset(
 _STOPS_ALL = frozenset(
     {
         "session_mail_max",
-        "max_inflight",
-        "max_schedule",
         "max_mda_sessions",
         "max_mda_per_user",
         "max_rcpt",

@@ -30,7 +30,7 @@ SMTPS_PORT = 465
 PORT_MAX = 65534
 """OpenSMTPD refuses 65535 (parse.y: port)."""
 TAG_LIMIT = 31
-"""OpenSMTPD MAX_TAG_SIZE without its NUL."""
+"""OpenSMTPD MAX_TAG_SIZE of 5.4.1 without its NUL."""
 SOCKET = "socket"
 """The address of the listener for local submission."""
 SOCKET_TAG = "local"
@@ -48,9 +48,11 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}|\[[0-9A-Za-z:.]+\]")
 _Options = dict[str, ListenOption]
 
 
-def compile_listen(scope: Scope, statement: ListenStatement) -> None:
-    """Adds the listeners of one statement."""
+def compile_listen(scope: Scope, statement: ListenStatement, tag_limit: int = TAG_LIMIT) -> None:
+    """Adds the listeners of one statement. tag_limit: characters of a tag."""
     options = {option.name: option for option in statement.options}  # the last one of each counts
+    if (tag := _word(options, "tag")) is not None and len(tag.text) > tag_limit:
+        scope.diagnostics.error(tag.span, f"tag name too long: {tag.text}", f"at most {tag_limit} characters")
     if statement.is_socket:
         _compile_socket(scope, statement, options)
         return
@@ -82,8 +84,6 @@ def _compile_socket(scope: Scope, statement: ListenStatement, options: _Options)
 def _listener(scope: Scope, options: _Options) -> Listener:
     """What the options say, without address, port and TLS."""
     tag, hostname = _word(options, "tag"), _word(options, "hostname")
-    if tag is not None and len(tag.text) > TAG_LIMIT:
-        scope.diagnostics.error(tag.span, f"tag name too long: {tag.text}", f"at most {TAG_LIMIT} characters")
     if hostname is not None and not _HOST_NAME.fullmatch(hostname.text):
         scope.diagnostics.error(hostname.span, f"invalid hostname: {hostname.text}", "it is sent to peers as our name")
     pki, name = _word(options, "pki"), _word(options, "filter")

@@ -35,6 +35,8 @@ def use_pki(scope: Scope, name: Word) -> str:
     """The name as the snapshot has it, whether it is declared or not (reported)."""
     key = name.text.lower()
     declared = scope.pkis.get(key)
+    if declared is None and key in scope.broken_pkis:
+        return key
     if declared is None:
         hint = scope.diagnostics.suggest(key, scope.pkis) or "a pki is declared before it is used"
         scope.diagnostics.error(name.span, f"pki name not found: {name.text}", hint)

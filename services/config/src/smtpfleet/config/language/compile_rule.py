@@ -18,7 +18,6 @@ from smtpfleet.config.language.compile_table import (
     Service,
     use_table,
 )
-from smtpfleet.config.language.rule_reach import warn_of_openness
 from smtpfleet.config.language.scope import Scope
 from smtpfleet.config.language.tree import Decision, Deliver, Relay, RuleStatement, Word
 from smtpfleet.contracts.configuration import (
@@ -61,7 +60,6 @@ def compile_rule(scope: Scope, statement: RuleStatement) -> None:
     lookups = _lookups(scope, statement)
     expire_s, forward_only = _parameters(scope, statement)
     action = _action(scope, statement, lookups, is_forward_only=forward_only)
-    warn_of_openness(scope, statement.span, conditions, action)
     scope.rule_spans.append(statement.span)
     scope.rules.append(Rule(statement.span.location, conditions, action, expire_s))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from smtpfleet.config.language.backends import ALL_SERVICES, BACKENDS, Backend, Parameter
+from smtpfleet.config.language.backends import BACKENDS, STATIC, Backend, Parameter
 from smtpfleet.config.language.compile_table_file import compile_file_backend, report_unreadable
 from smtpfleet.config.language.entry_checks import check_entries
 from smtpfleet.config.language.files import Unreadable
@@ -21,6 +21,7 @@ from smtpfleet.config.language.source import Span
 from smtpfleet.config.language.tablefile import DYNAMIC, LIST, MAPPING, KeySpans, parse_table_file
 from smtpfleet.config.language.tree import InlineList, InlineMapping, TableName, TableStatement, TableUse, Word
 from smtpfleet.contracts.configuration import Table
+from smtpfleet.mail.addrname import addrname_key
 from smtpfleet.mail.credentials import password_kinds
 
 _FILE_BACKENDS = ("static", "file")
@@ -30,20 +31,21 @@ _FILE_BACKENDS = ("static", "file")
 class Service:
     """A kind of answer. kind: of table it needs. name: in messages, as OpenSMTPD's. lookup: service of the backend (reference 9.1).
 
-    is_secret: the values are passwords.
+    is_secret: the values are passwords. is_listed: no key is looked up, its entries are used one after the other.
     """
 
     name: str
     kind: str
     lookup: str
     is_secret: bool = False
+    is_listed: bool = False
 
 
 NETADDR = Service("source", LIST, "netaddr")
 DOMAIN = Service("domain", LIST, "domain")
 MAILADDR_SENDER = Service("sender", LIST, "mailaddr")
 MAILADDR_RECIPIENT = Service("recipient", LIST, "mailaddr")
-SOURCE = Service("relay source", LIST, "source")
+SOURCE = Service("relay source", LIST, "source", is_listed=True)
 ALIAS = Service("alias", MAPPING, "alias")
 VIRTUAL = Service("virtual", MAPPING, "alias")
 USERINFO = Service("userbase", MAPPING, "userinfo")
@@ -77,14 +79,10 @@ def declare_table(scope: Scope, statement: TableStatement) -> None:
 def use_table(scope: Scope, use: TableUse, service: Service) -> str:
     """The name under which the table of this use is in the snapshot; "" where it is wrong (reported)."""
     if isinstance(use, TableName):
-        name = use.name
-        declared = scope.tables.get(name.text)
-        if declared is None:
-            if name.text not in scope.broken_tables:
-                scope.diagnostics.error(name.span, f"no such table: {name.text}", _hint_for_name(scope, name.text))
+        found = find_table(scope, use.name)
+        if found is None:
             return ""
-        scope.used_tables.add(name.text)
-        span = name.span
+        declared, span = found, use.name.span
     else:
         # Numbered in order of the file: the same file gives the same snapshot.
         scope.dynamic_table_count += 1
@@ -99,10 +97,28 @@ def use_table(scope: Scope, use: TableUse, service: Service) -> str:
     scope.used_tables.add(table.name)
     if _is_first_use(scope, table.name, service):
         check_entries(scope.diagnostics, declared, service.name)
+        if service is ADDRNAME:
+            scope.tables[table.name] = _with_addrname_keys(declared)
         if service.is_secret:
             scope.secret_tables.add(table.name)
             _hide_lines(declared)
     return table.name
+
+
+def _with_addrname_keys(declared: DeclaredTable) -> DeclaredTable:
+    """The table with the one spelling of each address that is looked up (mail/addrname.py)."""
+    entries = {addrname_key(key) or key: value for key, value in declared.table.entries.items()}
+    return replace(declared, table=msgspec.structs.replace(declared.table, entries=entries))
+
+
+def find_table(scope: Scope, name: Word) -> DeclaredTable | None:
+    """The table of that name, which is used from now on; None where there is none (reported) or it is broken."""
+    declared = scope.tables.get(name.text)
+    if declared is not None:
+        scope.used_tables.add(name.text)
+    elif name.text not in scope.broken_tables:
+        scope.diagnostics.error(name.span, f"no such table: {name.text}", _hint_for_name(scope, name.text))
+    return declared
 
 
 def _is_first_use(scope: Scope, name: str, service: Service) -> bool:
@@ -167,11 +183,18 @@ def warn_of_unused_tables(scope: Scope) -> None:
 def _fault_of_use(table: Table, service: Service) -> str:
     """Why the table cannot be used for this, "" where it can."""
     if table.kind not in (service.kind, DYNAMIC):
-        has = f"the table is a {table.kind}" if table.entries else "an empty table counts as a mapping"
+        has = (
+            f"the table is a {table.kind}"
+            if table.entries or table.kind == LIST
+            else "an empty table counts as a mapping"
+        )
         return f"{has}, {service.name} needs a {service.kind}"
-    services = next((each.services for each in BACKENDS.values() if each.name == table.backend), ALL_SERVICES)
-    if service.lookup not in services:
-        return f"the backend {table.backend} has {', '.join(sorted(services))}, {service.name} needs {service.lookup}"
+    backend = next((each for each in BACKENDS.values() if each.name == table.backend), STATIC)
+    if service.lookup not in backend.services:
+        has = ", ".join(sorted(backend.services))
+        return f"the backend {table.backend} has {has}, {service.name} needs {service.lookup}"
+    if service.is_listed and service.lookup not in backend.listed:
+        return f"the backend {table.backend} is asked by key, {service.name} takes one entry after the other"
     return ""
 
 
@@ -205,7 +228,7 @@ def _backend_table(scope: Scope, name: Word, value: Word) -> DeclaredTable | Non
         return _file_table(scope, name, value, parameter)
     backend = BACKENDS.get(word)
     if backend is None and colon and parameter.startswith("/") and (helper := _find_helper(scope, word)):
-        command = f"{helper} {scope.files.resolve(parameter)}"
+        command = f"{helper} {scope.files.find(parameter)}"
         return _dynamic_table(name, BACKENDS["proc"], command)
     if colon and not parameter.startswith("/"):
         hint = "it names no file" if not parameter else "a path begins with /"
@@ -215,6 +238,9 @@ def _backend_table(scope: Scope, name: Word, value: Word) -> DeclaredTable | Non
             scope.diagnostics.suggest(word, BACKENDS) or 'a file is "/path", file:/path or file:path-beside-this-file'
         )
         scope.diagnostics.error(value.span, f'backend "{word}" does not exist', hint)
+    elif backend.parameter is Parameter.NONE and colon:
+        message = f"invalid configuration file {parameter} for table {name.text}"
+        scope.diagnostics.error(value.span, message, f"{word} has no file")
     elif backend.parameter is Parameter.NONE:
         table = Table(name.text, MAPPING, backend.name, "", {})
         return DeclaredTable(table, name.span, name_span=name.span)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from smtpfleet.config.language import compile_global
+from smtpfleet.config.language.compile_broken import compile_broken
 from smtpfleet.config.language.compile_filter import apply_default_filter, compile_filter
 from smtpfleet.config.language.compile_limit import compile_limit, compile_max_deferred, warn_of_limits
 from smtpfleet.config.language.compile_listen import compile_listen
@@ -28,10 +29,12 @@ from smtpfleet.config.language.host import Host
 from smtpfleet.config.language.included_targets import inline_includes
 from smtpfleet.config.language.modern.compiler import MODERN_COMPILERS, finish_modern
 from smtpfleet.config.language.predefined import predefined_tables
+from smtpfleet.config.language.rule_openness import warn_of_openness
 from smtpfleet.config.language.rule_reach import warn_of_unreached
 from smtpfleet.config.language.scope import DeclaredTable, Scope
 from smtpfleet.config.language.tree import (
     BounceWarnStatement,
+    BrokenStatement,
     ExpireStatement,
     FilterStatement,
     LimitStatement,
@@ -63,6 +66,7 @@ _COMPILERS: dict[type, Callable[[Scope, Any], None]] = {
     PkiStatement: compile_pki,
     TextStatement: compile_global.compile_text,
     FilterStatement: compile_filter,
+    BrokenStatement: compile_broken,
     **MODERN_COMPILERS,
 }
 
@@ -132,11 +136,12 @@ def _check_whole(scope: Scope, tree: Tree) -> None:
         diagnostics.warning(tree.main, "no listener: nothing is accepted from the network", "add listen on ADDRESS")
     listener_tags = {listener.tag for listener in scope.listeners if listener.tag} | {_LOCAL_TAG}
     for tag, span in scope.rule_tags:
-        if tag not in listener_tags:
+        if tag not in listener_tags and not scope.has_broken_listener:
             diagnostics.warning(
                 span, f'no listener has the tag "{tag}"', diagnostics.suggest(tag, sorted(listener_tags))
             )
     warn_of_limits(scope, tree.main)
+    warn_of_openness(scope)
     # What is wrong elsewhere may be the use that is missing, or the condition that differs.
     if not diagnostics.has_errors:
         warn_of_unreached(scope)

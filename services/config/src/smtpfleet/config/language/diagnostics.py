@@ -147,6 +147,16 @@ def printable(text: str) -> str:
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """`did you mean "…"?` where one of the candidates is similar, else ""."""
-    close = difflib.get_close_matches(word.lower(), list(candidates), n=1, cutoff=_SIMILARITY)
+    """`did you mean "…"?` where one of the candidates is similar, else "". Two letters in the wrong order are the likeliest slip."""
+    lower, names = word.lower(), list(candidates)
+    close = [name for name in names if _is_transposed(lower, name)]
+    close = close or difflib.get_close_matches(lower, names, n=1, cutoff=_SIMILARITY)
     return f'did you mean "{close[0]}"?' if close else ""
+
+
+def _is_transposed(word: str, name: str) -> bool:
+    """Whether they differ by two neighbouring characters that have changed places."""
+    if len(word) != len(name) or word == name:
+        return False
+    at = next(index for index, (a, b) in enumerate(zip(word, name, strict=True)) if a != b)
+    return word[:at] + word[at + 1 : at + 2] + word[at] + word[at + 2 :] == name

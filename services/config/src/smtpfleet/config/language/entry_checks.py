@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from smtpfleet.config.language.diagnostics import Diagnostics
 from smtpfleet.config.language.scope import DeclaredTable
+from smtpfleet.mail.addrname import addrname_key
+from smtpfleet.mail.patterns import bare_address
 
 CREDENTIALS_MIN = 3
 CREDENTIALS_MAX = 2047
@@ -37,18 +39,14 @@ def _netaddr_fault(key: str, value: str) -> str:
     if key == "local":
         return ""
     try:
-        ipaddress.ip_network(key.removeprefix("ipv6:"), strict=False)
+        ipaddress.ip_network(bare_address(key), strict=False)
     except ValueError:
         return "it is no address and no network such as 192.0.2.0/24"
     return ""
 
 
 def _source_fault(key: str, value: str) -> str:
-    try:
-        ipaddress.ip_address(key.removeprefix("ipv6:"))
-    except ValueError:
-        return "it is no address"
-    return ""
+    return "" if addrname_key(key) else "it is no address"
 
 
 def _userinfo_fault(key: str, value: str) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from smtpfleet.config.language.kept import KeptFiles
 from smtpfleet.config.language.source import SourceText
-from smtpfleet.config.language.stamp import Stamp, stamp_of
+from smtpfleet.config.language.stamp import Stamp, current_stamp, stamp_of
+from smtpfleet.runtime.root_folder import RootFolder
 
 FILE_LIMIT_BYTES = 64 * 1024 * 1024
 """Of one file: some two million entries of a table. Chosen: what config and smtp-in can still hold with ease."""
@@ -55,22 +56,36 @@ class ConfigFiles:
 
     Of a file that several statements name, the first stamp counts for the watcher: changed in between, it is a change.
 
-    With a root, absolute paths lead below it and relative ones start there; without, relative ones start where the main file is.
+    With a root, absolute paths lead below it and relative ones start there, and nothing but the main file, which the operator names, is
+    read from outside (runtime/root_folder.py); without, relative ones start where the main file is.
     """
 
     def __init__(self, main: Path, root: str = "", kept: KeptFiles | None = None) -> None:
         self.main = main
         self._kept = kept or KeptFiles()
         self._last_read: _Read | None = None
-        self._root = Path(root) if root else None
+        self._root = RootFolder(root)
+        self._has_root = bool(root)
         self.stamps: dict[Path, Stamp | None] = {}
         self._read_count = 0
 
     def resolve(self, path: str) -> Path:
-        """Where `path`, as written in the configuration, leads."""
-        if self._root is not None:
-            return self._root / path.lstrip("/")
+        """Where `path`, as written in the configuration, stands. Whoever opens it asks `follow`."""
+        if self._has_root:
+            return self._root.place(path)
         return Path(path) if path.startswith("/") else self.main.parent / path
+
+    def follow(self, path: Path) -> Path:
+        """The file that `path`, a resolved one, means now: links may be changed at any time."""
+        return path if path == self.main else self._root.follow(path)
+
+    def find(self, path: str) -> Path:
+        """Both at once, for who opens it without us."""
+        return self.follow(self.resolve(path))
+
+    def current_stamp(self, path: Path) -> Stamp | None:
+        """The stamp of what a resolved path means now, None where nothing can be seen."""
+        return current_stamp(self.follow(path))
 
     def look(self, path: Path) -> Unreadable | None:
         """Whether a regular file is there, which is not read here; remembers its stamp, also that it is not there."""
@@ -79,7 +94,7 @@ class ConfigFiles:
 
     def _look(self, path: Path) -> Stamp | Unreadable:
         try:
-            status = path.stat()
+            status = self.follow(path).stat()
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             self.stamps.setdefault(path, None)
             return _unreadable(error)
@@ -131,7 +146,7 @@ class ConfigFiles:
         if isinstance(found, Unreadable):
             return found
         try:
-            with path.open("rb") as file:
+            with self.follow(path).open("rb") as file:
                 stamp = stamp_of(os.fstat(file.fileno()))
                 data = file.read(FILE_LIMIT_BYTES + 1)
         except OSError as error:

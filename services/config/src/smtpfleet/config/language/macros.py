@@ -4,7 +4,7 @@ Owns names and values only; the lexer expands them. OpenSMTPD: symset, symget, c
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, KeysView, Mapping
 
 EXPANSION_MAX = 256 * 1024
 """Characters all macros of a compilation may expand to; OpenSMTPD has no limit. Chosen: a value of 8,000 characters, named on every line of
@@ -13,7 +13,7 @@ _USABLE_NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
 class BadMacro(Exception):
-    """A definition from outside that is not `name=value`; the text is for the operator."""
+    """A definition from outside that has no `=`; the text is for the operator."""
 
 
 class Macros:
@@ -25,9 +25,9 @@ class Macros:
         self._expanded_count = 0
 
     @property
-    def names(self) -> list[str]:
-        """What is defined now."""
-        return list(self._values)
+    def names(self) -> KeysView[str]:
+        """What is defined now; no copy, as every misspelt name of a large file asks."""
+        return self._values.keys()
 
     def get(self, name: str) -> str | None:
         """The value in force, or None."""
@@ -50,11 +50,11 @@ def is_usable_name(name: str) -> bool:
 
 
 def parse_definitions(definitions: Iterable[str]) -> dict[str, str]:
-    """`name=value` each, split at the last `=` as OpenSMTPD's -D does. Raises BadMacro."""
+    """`name=value` each, split at the last `=` as OpenSMTPD's -D does, whatever the name is then. Raises BadMacro."""
     macros: dict[str, str] = {}
     for definition in definitions:
         name, equals, value = definition.rpartition("=")
-        if not equals or not is_usable_name(name):
+        if not equals:
             raise BadMacro(f"could not parse macro definition {definition!r}: expected name=value")
         macros[name] = value
     return macros

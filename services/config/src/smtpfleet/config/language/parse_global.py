@@ -3,6 +3,7 @@
 Called by parser.py.
 """
 
+from smtpfleet.config.language.other_form import MODERN_FILTERS, MODERN_PKI, MODERN_QUEUE, refuse_other_form
 from smtpfleet.config.language.source import span_from
 from smtpfleet.config.language.stream import TokenStream
 from smtpfleet.config.language.tokens import Token, TokenKind
@@ -82,8 +83,11 @@ def parse_limit_settings(tokens: TokenStream, agent: str) -> tuple[LimitSetting,
 
 def parse_queue(tokens: TokenStream, keyword: Token) -> QueueStatement:
     """`queue compression` or `queue encryption [key STRING]`."""
+    refuse_other_form(tokens, MODERN_QUEUE)
     feature = tokens.expect_keyword(("compression", "encryption"), 'compression or encryption after "queue"')
     key = None
+    if feature.text == "encryption" and not tokens.is_at_line_end():
+        feature.span.source.secret_lines.add(feature.span.line)  # whatever stands there: it may be the key
     if feature.text == "encryption" and tokens.take_keyword("key"):
         key = tokens.expect_word("a key")
     return QueueStatement(feature.text, key, span_from(keyword.span, feature.span))
@@ -91,12 +95,13 @@ def parse_queue(tokens: TokenStream, keyword: Token) -> QueueStatement:
 
 def parse_pki(tokens: TokenStream, keyword: Token) -> PkiStatement:
     """`pki NAME {certificate|key|ca|dhparams FILE | dhe none|auto|legacy}`."""
-    name = tokens.expect_word("the name of a pki")
+    name = tokens.refer("declared pki", tokens.expect_word("the name of a pki"))
     files: dict[str, Word] = {}
     while option := tokens.take_option(*_PKI_OPTIONS):
         what = "none, auto or legacy" if option.text == "dhe" else "a path"
         files[option.text] = tokens.expect_word(f'{what} after "{option.text}"')
     if not tokens.is_at_line_end():
+        refuse_other_form(tokens, MODERN_PKI)
         tokens.fail("certificate, key, ca, dhparams, dhe or the end of the line", _PKI_OPTIONS)
     return PkiStatement(name, files, keyword.span)
 
@@ -110,6 +115,7 @@ def parse_text(tokens: TokenStream, keyword: Token) -> TextStatement:
 def parse_filter(tokens: TokenStream, keyword: Token) -> FilterStatement:
     """`filter NAME PATH` or `filterchain NAME FILTER …`."""
     name = tokens.expect_word("the name of a filter")
+    refuse_other_form(tokens, MODERN_FILTERS)
     arguments = [tokens.expect_word("a program" if keyword.text == "filter" else "the name of a filter")]
     while keyword.text == "filterchain" and (more := tokens.take_word()):
         arguments.append(more)

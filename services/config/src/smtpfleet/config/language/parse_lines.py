@@ -8,19 +8,21 @@ from typing import TypeVar
 
 from smtpfleet.config.language.stream import TokenStream, Unparsable
 from smtpfleet.config.language.tokens import TokenKind
-from smtpfleet.config.language.tree import Word
+from smtpfleet.config.language.tree import BrokenStatement, Word
 
 Tokens = TypeVar("Tokens", bound=TokenStream)
 Node = TypeVar("Node")
 
 
-def parse_lines(tokens: Tokens, parse_statement: Callable[[Tokens], Node | None]) -> tuple[Node, ...]:
+def parse_lines(tokens: Tokens, parse_statement: Callable[[Tokens], Node | None]) -> tuple[Node | BrokenStatement, ...]:
     """All nodes of a file and what it includes, in order; parse_statement stops before the line end and gives None for what is no node."""
-    nodes: list[Node] = []
+    nodes: list[Node | BrokenStatement] = []
     while (token := tokens.peek()).kind is not TokenKind.END:
         if token.kind is TokenKind.NEWLINE:
             tokens.next()
             continue
+        tokens.begin_statement()
+        node: Node | None = None
         try:
             if tokens.take_keyword("include"):
                 _parse_include(tokens)
@@ -29,9 +31,8 @@ def parse_lines(tokens: Tokens, parse_statement: Callable[[Tokens], Node | None]
             _expect_line_end(tokens)
         except Unparsable:
             tokens.skip_statement()
-            continue
-        if node is not None:
-            nodes.append(node)
+            node = None
+        nodes += [each for each in (tokens.broken_statement(token.text), node) if each is not None]
     return tuple(nodes)
 
 

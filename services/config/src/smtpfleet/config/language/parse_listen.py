@@ -6,6 +6,7 @@ names of tables. Called by parser.py.
 
 from typing import NoReturn
 
+from smtpfleet.config.language.other_form import MODERN_LISTEN, refuse_other_form
 from smtpfleet.config.language.parse_table import begins_table, parse_table_use
 from smtpfleet.config.language.stream import TokenStream
 from smtpfleet.config.language.tokens import Token, TokenKind
@@ -56,7 +57,8 @@ def _parse_argument(tokens: TokenStream, option: str) -> Word | Number | TableUs
     if option == "port":
         return tokens.take_number() or tokens.expect_word('a port number or the quoted name of a service after "port"')
     if option in _WITH_WORD:
-        return tokens.expect_word(f'a name after "{option}"')
+        name = tokens.expect_word(f'a name after "{option}"')
+        return tokens.refer(option, name) if option in ("pki", "filter") else name
     if option in _WITH_TABLE or (option in _AUTH and _begins_table(tokens.peek())):
         return parse_table_use(tokens, option)
     return None
@@ -73,6 +75,7 @@ def _fail_after_options(tokens: TokenStream, *, is_socket: bool) -> NoReturn:
     if is_socket and token.kind in (TokenKind.KEYWORD, TokenKind.WORD) and token.text in _OPTIONS:
         known = ", ".join(_SOCKET_OPTIONS)
         tokens.fail_at(token.span, f'"{token.text}" does not belong to listen on socket', f"it takes {known}")
+    refuse_other_form(tokens, MODERN_LISTEN)
     if token.kind is TokenKind.KEYWORD and token.text == "verify":
         tokens.fail_at(token.span, '"verify" is out of place', 'it follows "smtps" or "tls-require"')
     if token.kind is TokenKind.WORD and token.text == "masquerade":

@@ -6,7 +6,15 @@ parser.py.
 
 from typing import NoReturn
 
-from smtpfleet.config.language.other_form import CLASSIC_BY_MODERN, refuse_other_form
+from smtpfleet.config.language.other_form import (
+    MODERN_ACTIONS,
+    MODERN_CONDITIONS,
+    MODERN_FOR,
+    MODERN_FROM,
+    MODERN_LOCAL,
+    MODERN_RELAY,
+    refuse_other_form,
+)
 from smtpfleet.config.language.parse_table import parse_table_use
 from smtpfleet.config.language.source import span_from
 from smtpfleet.config.language.stream import TokenStream
@@ -55,7 +63,7 @@ def parse_rule(tokens: TokenStream, keyword: Token) -> RuleStatement:
             delay = tokens.expect_word("a delay such as 4d") if opening.text == "expire" else None
             parameters.append(RuleParameter(opening.text, delay, opening.span))
     if not tokens.is_at_line_end():
-        _fail_after_rule(tokens, is_accept=is_accept)
+        _fail_after_rule(tokens, action, is_accept=is_accept)
     return RuleStatement(is_accept, tuple(decisions), tuple(lookups), action, tuple(parameters), keyword.span)
 
 
@@ -66,10 +74,10 @@ def _parse_decision(tokens: TokenStream, opening: Token) -> Decision:
     span = opening.span
     match opening.text:
         case "tagged":
-            argument = tokens.expect_word("a tag")
+            argument = tokens.refer("tag", tokens.expect_word("a tag"))
         case "from" | "for":
             choices = _FROM if opening.text == "from" else _FOR
-            refuse_other_form(tokens, CLASSIC_BY_MODERN, choices, "6.4 and later")
+            refuse_other_form(tokens, MODERN_FROM if opening.text == "from" else MODERN_FOR)
             chosen = tokens.expect_keyword(
                 choices, f'{choices[0]}, {choices[1]} or {choices[2]} after "{opening.text}"'
             )
@@ -107,8 +115,10 @@ def _parse_relay(tokens: TokenStream, opening: Token) -> Relay:
         match option.text:
             case "as":
                 argument = tokens.expect_word('an address after "as"')
-            case "hostname" | "pki":
-                argument = tokens.expect_word(f'a name after "{option.text}"')
+            case "hostname":
+                argument = tokens.expect_word('a name after "hostname"')
+            case "pki":
+                argument = tokens.refer("pki", tokens.expect_word('a name after "pki"'))
             case "source" | "hostnames" | "auth":
                 argument = parse_table_use(tokens, option.text)
             case "backup":
@@ -119,8 +129,10 @@ def _parse_relay(tokens: TokenStream, opening: Token) -> Relay:
     return Relay(url, tuple(options), opening.span)
 
 
-def _fail_after_rule(tokens: TokenStream, *, is_accept: bool) -> NoReturn:
+def _fail_after_rule(tokens: TokenStream, action: Deliver | Relay | None, *, is_accept: bool) -> NoReturn:
     token = tokens.peek()
+    if action is None:
+        refuse_other_form(tokens, MODERN_CONDITIONS | (MODERN_ACTIONS if is_accept else {"action": ""}))
     word = token.text if token.kind is TokenKind.KEYWORD or token.text == "authenticated" else ""
     known = (*_DECISIONS, *_LOOKUPS, *_ACTIONS, *_PARAMETERS)
     if not is_accept and word in known:
@@ -138,10 +150,10 @@ def _fail_after_rule(tokens: TokenStream, *, is_accept: bool) -> NoReturn:
         )
     if token.kind is TokenKind.WORD and "://" in token.text:
         tokens.fail_at(token.span, f"a URL is out of place: {token.text}", f'write relay via "{token.text}"')
-    if token.text == "rcpt-to" and token.kind is TokenKind.WORD:
+    if token.text == "rcpt-to" and not token.is_quoted:
         hint = "it follows deliver to lmtp DESTINATION; as a condition this form says recipient"
         tokens.fail_at(token.span, '"rcpt-to" is out of place', hint)
-    refuse_other_form(tokens, CLASSIC_BY_MODERN, known, "6.4 and later")
+    refuse_other_form(tokens, MODERN_CONDITIONS | (MODERN_RELAY if isinstance(action, Relay) else MODERN_LOCAL))
     if token.kind is TokenKind.SYMBOL and token.text == "!":
         tokens.fail_at(token.span, '"!" is out of place', "it stands in the condition, as in from ! local")
     tokens.fail("the end of the line", (*known, *_COMMON_OPTIONS, *_DIRECT_OPTIONS, *_VIA_OPTIONS))

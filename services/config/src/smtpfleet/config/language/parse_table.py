@@ -33,7 +33,7 @@ def parse_table_use(tokens: TokenStream, option: str) -> TableUse:
     if opening := tokens.take_symbol("{"):
         return _parse_entries(tokens, opening.span)
     if tokens.take_symbol("<"):
-        name = tokens.expect_word("the name of a table")
+        name = tokens.refer("table", tokens.expect_word("the name of a table"))
         tokens.expect_symbol(">", '">" after the name of the table')
         return TableName(name)
     value = tokens.expect_word(f'a table after "{option}" (<name>, {{ list }} or one value)')

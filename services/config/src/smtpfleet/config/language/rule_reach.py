@@ -1,42 +1,37 @@
-"""How far rules reach: those that no recipient can get to, and those that relay for everybody.
+"""How far rules reach: those that no recipient can get to.
 
 Warnings only, from the compiled conditions, so the way a rule is written makes no difference. Containment is decided from entries that
-are in the file itself; a table of another kind is only ever the same as itself. Called by compile_rule.py and compiler.py. OpenSMTPD has
-no counterpart.
+are in the file itself; a table of another kind is only ever the same as itself. Called by compiler.py; rule_openness.py asks the same
+questions of conditions. OpenSMTPD has no counterpart.
 """
 
 import ipaddress
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from itertools import combinations
 
 from smtpfleet.config.language.scope import Scope
-from smtpfleet.config.language.source import Span
 from smtpfleet.config.language.tablefile import LIST
 from smtpfleet.contracts.configuration import (
     ANY_DESTINATION,
     ANY_HOST,
-    Action,
     Condition,
-    ExpandAction,
-    LocalAction,
-    RelayAction,
     Rule,
     Table,
 )
-from smtpfleet.mail.patterns import AddressPatterns, DomainPatterns
+from smtpfleet.mail.patterns import AddressPatterns, DomainPatterns, bare_address
 
 ENTRIES_MAX = 256
 """Longest table that is looked into. Chosen: these are tables written inside the file."""
 PAIRS_AMONG = 300
 """Rules that are compared one with the other; further ones are only looked up among equal conditions. Chosen: under 50,000 pairs."""
-_UNIVERSAL = {"source": ANY_HOST, "destination": ANY_DESTINATION}
+UNIVERSAL = {"source": ANY_HOST, "destination": ANY_DESTINATION}
 
 
 def warn_of_unreached(scope: Scope) -> None:
     """Warns at every rule that an earlier one takes everything from."""
     first_with: dict[frozenset[Hashable], int] = {}
     for index, rule in enumerate(scope.rules):
-        keys = frozenset(_key(scope, each) for each in rule.conditions if not _is_universal(each))
+        keys = frozenset(_key(scope, each) for each in rule.conditions if not is_universal(each))
         taker = _equal_or_wider(keys, first_with)
         if taker is None and index < PAIRS_AMONG:
             taker = next((n for n in range(index) if _covers(scope, scope.rules[n], rule)), None)
@@ -44,45 +39,19 @@ def warn_of_unreached(scope: Scope) -> None:
             first_with[keys] = index
             continue
         by = scope.rule_spans[taker]
-        takes = "everything" if all(map(_is_universal, scope.rules[taker].conditions)) else "all that this one would"
+        takes = "everything" if all(map(is_universal, scope.rules[taker].conditions)) else "all that this one would"
         hint = f"the rule on line {by.line} of {by.source.name} takes {takes}"
         scope.diagnostics.warning(scope.rule_spans[index], "this rule is never reached", hint)
 
 
-def warn_of_openness(scope: Scope, at: Span, conditions: tuple[Condition, ...], action: Action) -> None:
-    """Warns at a rule that relays for everybody, or takes every domain as its own.
-
-    Senders are whatever a peer says, so a condition on them closes nothing; neither does a list of those who may not.
-    """
-    narrow = [each for each in conditions if not _is_open(scope, each)]
-    if narrow:
-        return
-    if isinstance(action, RelayAction):
-        hint = "anyone may send to anyone through this server; say from local or from source <networks>"
-        scope.diagnostics.warning(at, "open relay", hint)
-    elif isinstance(action, LocalAction | ExpandAction) and all(map(_is_universal, conditions)):
-        scope.diagnostics.warning(at, "this rule takes mail for every domain there is as local mail")
-
-
-def _is_universal(condition: Condition) -> bool:
-    return not condition.negated and _UNIVERSAL.get(condition.subject) == condition.value
-
-
-def _is_open(scope: Scope, condition: Condition) -> bool:
-    """Whether a condition keeps hardly anybody out."""
-    if condition.subject not in ("source", "destination", "sender"):
-        return False
-    if condition.subject == "sender" or _is_universal(condition):
-        return True
-    if condition.negated:
-        return condition.value != _UNIVERSAL[condition.subject]
-    entries = _entries(scope, condition) or {}
-    return bool({"0.0.0.0/0", "::/0"} & entries.keys() if condition.subject == "source" else "*" in entries)
+def is_universal(condition: Condition) -> bool:
+    """Whether the condition is `any`."""
+    return not condition.negated and UNIVERSAL.get(condition.subject) == condition.value
 
 
 def _key(scope: Scope, condition: Condition) -> Hashable:
     """Equal for conditions that hold for the same."""
-    entries = _entries(scope, condition)
+    entries = entries_of(scope, condition)
     content: Hashable = condition.value if entries is None else frozenset(entries)
     return condition.subject, condition.negated, condition.kind, content
 
@@ -96,7 +65,7 @@ def _equal_or_wider(keys: frozenset[Hashable], first_with: dict[frozenset[Hashab
 def _covers(scope: Scope, wide: Rule, narrow: Rule) -> bool:
     """Whether every condition of `wide` holds wherever those of `narrow` do."""
     return all(
-        _is_universal(condition) or any(_implies(scope, each, condition) for each in narrow.conditions)
+        is_universal(condition) or any(_implies(scope, each, condition) for each in narrow.conditions)
         for condition in wide.conditions
     )
 
@@ -106,14 +75,14 @@ def _implies(scope: Scope, narrow: Condition, wide: Condition) -> bool:
         return False
     if narrow.value == wide.value:
         return True
-    inner, outer = _entries(scope, narrow), _entries(scope, wide)
+    inner, outer = entries_of(scope, narrow), entries_of(scope, wide)
     if inner is None or outer is None:
         return False
     # What is left out by more is the smaller rest.
     return _contains(narrow.subject, inner, outer) if narrow.negated else _contains(narrow.subject, outer, inner)
 
 
-def _entries(scope: Scope, condition: Condition) -> dict[str, str] | None:
+def entries_of(scope: Scope, condition: Condition) -> dict[str, str] | None:
     """What the condition compares with, None where that is not in the file."""
     declared = scope.tables.get(condition.value) if condition.kind == "table" else None
     if declared is None or not _is_written_out(declared.table):
@@ -148,12 +117,7 @@ def _contains_networks(outer: dict[str, str], inner: list[str]) -> bool:
         wanted = [_network(entry) for entry in inner]
     except ValueError:
         return False
-    given = []
-    for entry in outer:
-        try:
-            given.append(_network(entry))
-        except ValueError:  # a word such as `local`
-            continue
+    given = networks_among(outer)
     return all(any(_is_within(each, network) for network in given) for each in wanted)
 
 
@@ -161,7 +125,18 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def _network(entry: str) -> _Network:
-    return ipaddress.ip_network(entry.removeprefix("ipv6:"), strict=False)
+    return ipaddress.ip_network(bare_address(entry), strict=False)
+
+
+def networks_among(entries: Iterable[str]) -> list[_Network]:
+    """The addresses and networks among the entries; words such as `local` are none."""
+    found = []
+    for entry in entries:
+        try:
+            found.append(_network(entry))
+        except ValueError:
+            continue
+    return found
 
 
 def _is_within(inner: _Network, outer: _Network) -> bool:

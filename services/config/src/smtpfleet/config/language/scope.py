@@ -71,12 +71,14 @@ class Scope:
     )  # tables and what for: their entries have been looked at
     secret_tables: set[str] = field(default_factory=set)  # used for passwords: their entries stay here
     pkis: dict[str, DeclaredPki] = field(default_factory=dict)
+    broken_pkis: set[str] = field(default_factory=set)  # declared, but wrong: already reported
     filters: dict[str, Filter] = field(default_factory=dict)
     processors: dict[str, Processor] = field(default_factory=dict)
     listeners: list[Listener] = field(default_factory=list)
     endpoints: set[tuple[str, int]] = field(default_factory=set)  # addresses and ports of the listeners
     rules: list[Rule] = field(default_factory=list)
     rule_tags: list[tuple[str, Span]] = field(default_factory=list)
+    has_broken_listener: bool = False
     rule_spans: list[Span] = field(default_factory=list)  # one for each rule
     limits: dict[str, int] = field(default_factory=dict)
     relay_limits: dict[str, RelayLimits] = field(default_factory=lambda: {"": DEFAULT_RELAY_LIMITS})

@@ -14,7 +14,7 @@ from smtpfleet.config.language.lexer import Lexer
 from smtpfleet.config.language.macros import Macros
 from smtpfleet.config.language.source import Span
 from smtpfleet.config.language.tokens import STATEMENT_KEYWORDS, Token, TokenKind
-from smtpfleet.config.language.tree import Number, Word
+from smtpfleet.config.language.tree import BrokenStatement, Number, Reference, Word
 
 INCLUDE_LIMIT = 16
 """Deepest nesting of includes; OpenSMTPD stops at its open-file limit. Chosen, no source."""
@@ -29,11 +29,12 @@ class Unparsable(Exception):
 class TokenStream:
     """Tokens of the main file and whatever it includes.
 
-    statement_keywords: where a broken statement is given up; of the classic form. may_end_lines_in_braces: also after the opening one,
+    statement_keywords: where a broken statement is given up; of the classic form. other_form: the one this is not. may_end_lines_in_braces: also after the opening one,
     around commas and before the closing one.
     """
 
     statement_keywords: tuple[str, ...] = STATEMENT_KEYWORDS
+    other_form = "6.4 and later"
     may_end_lines_in_braces = False
 
     def __init__(self, lexer: Lexer, macros: Macros, files: ConfigFiles, diagnostics: Diagnostics) -> None:
@@ -48,6 +49,8 @@ class TokenStream:
         self._open_braces = 0
         self._include_count = 0
         self._taken: Token | None = None
+        self._references: list[Reference] = []
+        self._has_failed = False
 
     def peek(self) -> Token:
         """The next token, which stays."""
@@ -96,6 +99,22 @@ class TokenStream:
             bad = got.bad_byte
             self.diagnostics.error(Span(source, bad.line, bad.column, 1), f"syntax error: {bad.reason}")
         self._lexers.append(Lexer(source, self.macros, self.diagnostics))
+
+    # The statement that is being read.
+
+    def begin_statement(self) -> None:
+        """What was referred to and what failed before belongs to another one."""
+        self._references, self._has_failed = [], False
+
+    def refer(self, kind: str, name: Word) -> Word:
+        """Notes that the statement names something declared elsewhere, for the case that it cannot be read to its end; gives `name`."""
+        self._references.append(Reference(kind, name))
+        return name
+
+    def broken_statement(self, keyword: str) -> BrokenStatement | None:
+        """What is known of a statement that failed, None where it did not or named nothing."""
+        is_worth_it = self._has_failed and (self._references or keyword == "listen")
+        return BrokenStatement(keyword, tuple(self._references)) if is_worth_it else None
 
     # Questions that take the token where the answer is yes.
 
@@ -196,6 +215,7 @@ class TokenStream:
     def fail(self, expected: str, candidates: Iterable[str] = (), *, needs_word: bool = False) -> NoReturn:
         """Reports that something else stands where `expected` should, and unwinds."""
         token = self.peek()
+        self._has_failed = True
         if token.kind is TokenKind.FAULT:  # the lexer has said why
             raise Unparsable
         is_word = token.kind in (TokenKind.WORD, TokenKind.KEYWORD)
@@ -209,5 +229,6 @@ class TokenStream:
 
     def fail_at(self, span: Span, message: str, hint: str = "") -> NoReturn:
         """Reports a syntax error in words of its own, and unwinds."""
+        self._has_failed = True
         self.diagnostics.error(span, f"syntax error: {message}", hint)
         raise Unparsable

@@ -249,6 +249,22 @@ class FilterStatement:
     span: Span
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A name of something that is declared elsewhere. kind: of compile_broken.py."""
+
+    kind: str
+    name: Word
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenStatement:
+    """What could not be read to its end. keyword: its first word. references: names in what could be read, in order."""
+
+    keyword: str
+    references: tuple[Reference, ...]
+
+
 Statement = (
     TableStatement
     | RuleStatement
@@ -262,6 +278,7 @@ Statement = (
     | PkiStatement
     | TextStatement
     | FilterStatement
+    | BrokenStatement
 )
 
 

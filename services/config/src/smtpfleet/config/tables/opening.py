@@ -33,8 +33,8 @@ def check_settings_text(backend: str, text: str) -> SettingsFile | BadTableFile:
     return fault or found
 
 
-def open_backend(table: Table, resolve: Resolve, now_s: Clock) -> Backend | BadTableFile:
-    """The backend of a dynamic table. `resolve` says where a path written in a settings file leads."""
+def open_backend(table: Table, resolve: Resolve, now_s: Clock, settings_path: Path) -> Backend | BadTableFile:
+    """The backend of a dynamic table. resolve: where a path written in a settings file leads. settings_path: what to open for table.path."""
     if table.backend == "proc":
         try:
             return ProcBackend(table.name, table.path, now_s)
@@ -43,7 +43,7 @@ def open_backend(table: Table, resolve: Resolve, now_s: Clock) -> Backend | BadT
     if table.backend not in SETTINGS_BACKENDS:
         return BadTableFile(f"the backend {table.backend} is not asked over the bus")
     try:
-        with Path(table.path).open("rb") as file:
+        with settings_path.open("rb") as file:
             text = file.read(SETTINGS_LIMIT_BYTES).decode()
     except OSError as error:
         return BadTableFile(f"{table.path}: {error.strerror}")
@@ -60,7 +60,7 @@ def _build(table: Table, values: Mapping[str, str], resolve: Resolve, now_s: Clo
     backend: Backend
     match table.backend:
         case "sqlite":
-            backend = module.SqliteBackend(resolve(values["dbpath"]), values, now_s)
+            backend = module.SqliteBackend(lambda: resolve(values["dbpath"]), values, now_s)
         case "mysql":
             backend = module.MysqlBackend(values, now_s)
         case "postgres":

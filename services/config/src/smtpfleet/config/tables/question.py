@@ -6,6 +6,7 @@ Owns the rules of keys (reference 9.1) and the bounds of a query; knows no table
 from dataclasses import dataclass
 
 from smtpfleet.contracts.commands import TableQuery, TableService
+from smtpfleet.mail.addrname import addrname_key
 from smtpfleet.mail.tables import KEY_LIMIT
 
 KEYS_MAX = 64
@@ -61,4 +62,6 @@ def _normal(service: TableService, key: str) -> str:
     if service is TableService.AUTH:
         user, colon, password = key.partition(":")
         return user.lower() + colon + password
+    if service is TableService.ADDRNAME:
+        return addrname_key(key) or key.lower()
     return key.lower()

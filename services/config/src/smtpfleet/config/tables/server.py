@@ -21,6 +21,7 @@ from smtpfleet.config.tables.question import BadQuestion, Question, check_query
 from smtpfleet.config.tables.rights import auth_tables, credentials_tables
 from smtpfleet.contracts.commands import TableQuery, TableReply, TableService
 from smtpfleet.contracts.configuration import INLINE_BACKENDS, Configuration, Table
+from smtpfleet.mail.addrname import addrname_spellings
 from smtpfleet.mail.tables import Tables
 from smtpfleet.runtime import metrics
 from smtpfleet.runtime.maillog import MailLog
@@ -54,9 +55,17 @@ class _Served:
 class TableServer:
     """The tables of the configuration in force."""
 
-    def __init__(self, log: MailLog, resolve: Resolve, now_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        log: MailLog,
+        resolve: Resolve,
+        now_s: Callable[[], float] = time.monotonic,
+        follow: Callable[[Path], Path] = lambda path: path,
+    ) -> None:
+        """resolve: the file of a path in a settings file. follow: the settings file that a table's path means now."""
         self._log = log
         self._resolve = resolve
+        self._follow = follow
         self._now_s = now_s
         self._served: dict[str, _Served] = {}
         self._auth: frozenset[str] = frozenset()
@@ -74,7 +83,7 @@ class TableServer:
                 if published.backend != "getpwnam":
                     self._served[name] = _Served(table, None, InlineBackend(inline, name), is_secret=False)
                 continue
-            made_from = (table, _stamp_of(table))
+            made_from = (table, self._stamp_of(table))
             if name in before and before[name].made_from == made_from:
                 self._served[name] = before.pop(name)
             else:
@@ -115,10 +124,14 @@ class TableServer:
         if self._closing:
             await asyncio.gather(*self._closing)
 
+    def _stamp_of(self, table: Table) -> Stamp | None:
+        """Of the settings file: the same table with another file behind it is another table. What was read whole is in its entries."""
+        return current_stamp(self._follow(Path(table.path))) if table.backend in SETTINGS_BACKENDS else None
+
     def _open(self, table: Table, *, is_withheld: bool) -> tuple[Backend | BadTableFile, bool]:
         """The backend, and whether all its values are passwords. That of a database knows by the service what it is asked for."""
         if table.backend not in INLINE_BACKENDS:
-            return open_backend(table, self._resolve, self._now_s), False
+            return open_backend(table, self._resolve, self._now_s, self._follow(Path(table.path))), False
         if is_withheld:
             return MemoryBackend(table.entries), True
         # Only after a start without a good file: another replica has published the table, its passwords are not in it.
@@ -187,8 +200,17 @@ class TableServer:
             task.add_done_callback(self._closing.discard)
 
 
+async def _names(backend: Backend, question: Question) -> list[str | None]:
+    """The name for each address: a database may spell it in any of the ways; the first that is there counts."""
+    spellings = [addrname_spellings(key) for key in question.keys]
+    found = iter(await backend.lookup(question.service, [each for several in spellings for each in several]))
+    return [next((name for name in [next(found) for _ in several] if name), None) for several in spellings]
+
+
 async def _values(backend: Backend, question: Question) -> list[str | None]:
     match question.operation:
+        case "lookup" if question.service is TableService.ADDRNAME:
+            return await _names(backend, question)
         case "lookup":
             return await backend.lookup(question.service, list(question.keys))
         case "check":
@@ -202,8 +224,3 @@ def _reply_from(values: list[str | None], question: Question, left_s: float) -> 
     if question.operation == "check":
         values = ["" if any(value is not None for value in values) else None]
     return TableReply("", values, left_s)
-
-
-def _stamp_of(table: Table) -> Stamp | None:
-    """Of the settings file: the same table with another file behind it is another table. What was read whole is in its entries."""
-    return current_stamp(Path(table.path)) if table.backend in SETTINGS_BACKENDS else None

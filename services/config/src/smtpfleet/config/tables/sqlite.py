@@ -24,20 +24,22 @@ LOCK_WAIT_S = 2.0
 """How long a question waits for a writer's lock; chosen below the server's time limit."""
 
 T = TypeVar("T")
+Find = Callable[[], Path]
+"""Where the file is now: a link may lead to another one."""
 
 
 class SqliteBackend(SqlBackend):
     """A table in an SQLite file, with its threads."""
 
-    def __init__(self, path: Path, values: Mapping[str, str], now_s: Callable[[], float]) -> None:
+    def __init__(self, find: Find, values: Mapping[str, str], now_s: Callable[[], float]) -> None:
         queries = read_queries(values)
         assert not isinstance(queries, BadTableFile), "read_settings has checked them"
-        self._path = path
+        self._find = find
         self._threads = ThreadPoolExecutor(SESSIONS_MAX, thread_name_prefix="sqlite-table")
         super().__init__(queries, self._open, now_s)
 
     async def _open(self) -> "_Session":
-        session = _Session(self._path, self._threads)
+        session = _Session(self._find, self._threads)
         await session.open()
         return session
 
@@ -58,8 +60,8 @@ def check_settings(values: Mapping[str, str]) -> BadTableFile | None:
 class _Session:
     """A connection, used by one thread at a time."""
 
-    def __init__(self, path: Path, threads: ThreadPoolExecutor) -> None:
-        self._path = path
+    def __init__(self, find: Find, threads: ThreadPoolExecutor) -> None:
+        self._find = find
         self._threads = threads
         self._database: sqlite3.Connection | None = None
         self._identity = (0, 0)
@@ -82,19 +84,21 @@ class _Session:
         except sqlite3.Error as error:
             raise BackendFailed(f"sqlite: {error}") from None
         except OSError as error:
-            raise BackendFailed(f"sqlite: {self._path}: {error.strerror}") from None
+            raise BackendFailed(f"sqlite: {self._find()}: {error.strerror}") from None
 
     def _connect(self) -> None:
-        self._identity = _identity(self._path)
+        path = self._find()
+        self._identity = _identity(path)
         # A URI, because only there a file can be opened without being created or written.
-        uri = f"file:{quote(str(self._path))}?mode=ro"
+        uri = f"file:{quote(str(path))}?mode=ro"
         self._database = sqlite3.connect(
             uri, uri=True, timeout=LOCK_WAIT_S, isolation_level=None, check_same_thread=False
         )
 
     def _rows(self, query: str, key: str | None) -> tuple[int, Rows]:
-        if self._database is None or _identity(self._path) != self._identity:
-            raise SessionLost(f"sqlite: {self._path} is another file now")
+        path = self._find()
+        if self._database is None or _identity(path) != self._identity:
+            raise SessionLost(f"sqlite: {path} is another file now")
         cursor = self._database.execute(query, () if key is None else (key,))
         try:
             return len(cursor.description or ()), cursor.fetchall()

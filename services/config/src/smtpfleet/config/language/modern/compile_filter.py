@@ -7,7 +7,7 @@ compile_listener.py and compile_relay.py. OpenSMTPD: filter, proc in parse.y; lk
 import re
 from collections.abc import Container
 
-from smtpfleet.config.language.modern.compile_match import compile_condition
+from smtpfleet.config.language.modern.compile_match import compile_filter_condition
 from smtpfleet.config.language.modern.options import options_by_name, text_of
 from smtpfleet.config.language.modern.tree import (
     FilterChainStatement,
@@ -34,11 +34,8 @@ def compile_filter_process(scope: Scope, statement: FilterProcessStatement) -> N
     """`filter NAME proc PROCESSOR`, or `proc-exec` with a program of its own under the filter's name."""
     name = statement.name
     if statement.processor is not None:
-        processor = statement.processor
-        if processor.text not in scope.processors:
-            hint = scope.diagnostics.suggest(processor.text, scope.processors) or "a processor is declared with proc"
-            scope.diagnostics.error(processor.span, f"no processor exist with that name: {processor.text}", hint)
-        _declare(scope, name, FilterProcess(processor.text))
+        find_processor(scope, statement.processor)
+        _declare(scope, name, FilterProcess(statement.processor.text))
     elif statement.command is not None:
         # Processors of filters have names no `proc` can have taken.
         own = Word(f"<{name.text}>", name.span)
@@ -49,7 +46,7 @@ def compile_filter_process(scope: Scope, statement: FilterProcessStatement) -> N
 
 def compile_filter_phase(scope: Scope, statement: FilterPhaseStatement) -> None:
     """A built-in filter."""
-    condition = compile_condition(scope, statement.condition)
+    condition = compile_filter_condition(scope, statement.condition)
     text = statement.text.text if statement.text else ""
     if statement.text is not None and statement.decision in ("reject", "disconnect") and not _REPLY.match(text):
         hint = "a reply begins with its code, as in 550 go away; without one the peer hears 421"
@@ -85,12 +82,24 @@ def _is_usable(scope: Scope, word: Word, others: Container[str]) -> bool:
     if word.text in others:
         message = f"no filter allowed twice within a filter chain: {word.text}"
         scope.diagnostics.error(word.span, message, "name it once")
-    elif word.text not in scope.filters:
-        hint = scope.diagnostics.suggest(word.text, scope.filters) or "a filter is declared before it is used"
-        scope.diagnostics.error(word.span, f"no filter exist with that name: {word.text}", hint)
-    else:
+        return False
+    return find_filter(scope, word)
+
+
+def find_filter(scope: Scope, word: Word) -> bool:
+    """Whether there is a filter or chain of that name (else reported)."""
+    if word.text in scope.filters:
         return True
+    hint = scope.diagnostics.suggest(word.text, scope.filters) or "a filter is declared before it is used"
+    scope.diagnostics.error(word.span, f"no filter exist with that name: {word.text}", hint)
     return False
+
+
+def find_processor(scope: Scope, word: Word) -> None:
+    """Reports where there is no processor of that name."""
+    if word.text not in scope.processors:
+        hint = scope.diagnostics.suggest(word.text, scope.processors) or "a processor is declared with proc"
+        scope.diagnostics.error(word.span, f"no processor exist with that name: {word.text}", hint)
 
 
 def _declare(scope: Scope, name: Word, declared: Filter) -> None:

@@ -17,6 +17,8 @@ from smtpfleet.config.language.modern.tree import ListenerStatement, Names, Opti
 from smtpfleet.config.language.scope import Scope
 from smtpfleet.config.language.tree import ListenOption, ListenStatement, Word
 
+TAG_LIMIT = 32
+"""OpenSMTPD SMTPD_TAG_SIZE without its NUL; a tag of `match` has none."""
 PKI_LIMIT = 32
 """Certificates of one listener, chosen by SNI (OpenSMTPD PKI_MAX)."""
 _CLASSIC_NAMES = {"mask-src": "mask-source"}
@@ -49,7 +51,8 @@ def compile_listener(scope: Scope, statement: ListenerStatement) -> None:
     }
     before = len(scope.listeners)
     on = statement.on or Word("socket", statement.on_span)
-    compile_listen(scope, ListenStatement(on, _translate(options, names), statement.span, statement.on is None))
+    translated = ListenStatement(on, _translate(options, names), statement.span, statement.on is None)
+    compile_listen(scope, translated, TAG_LIMIT)
     others = tuple(
         use_pki(scope, name) for name in names[1:]
     )  # the first is the classic form's, looked up with the rest

@@ -9,6 +9,7 @@ from smtpfleet.config.language.modern.options import options_by_name, table_of, 
 from smtpfleet.config.language.modern.table_use import use_modern_table
 from smtpfleet.config.language.modern.tree import ActionStatement, Option
 from smtpfleet.config.language.scope import Scope
+from smtpfleet.config.language.tree import Word
 from smtpfleet.contracts.configuration import GETPWNAM, ExpandAction, LocalAction
 
 SUFFIX = " for this dispatcher"
@@ -65,12 +66,17 @@ def _wrapper(scope: Scope, statement: ActionStatement) -> str:
         word = word_of({option.name: option}, "wrapper")
         if word is None:
             continue
-        wrappers = scope.modern.wrappers
-        if word.text not in wrappers:
-            hint = scope.diagnostics.suggest(word.text, wrappers) or "declare it with mda wrapper"
-            scope.diagnostics.error(word.span, f"no mda wrapper with that name: {word.text}", hint)
-        command = wrappers.get(word.text, "")
+        command = find_wrapper(scope, word)
     return command if statement.method != "mbox" else ""
+
+
+def find_wrapper(scope: Scope, word: Word) -> str:
+    """The command of the wrapper of that name, "" where there is none (reported)."""
+    wrappers = scope.modern.wrappers
+    if word.text not in wrappers:
+        hint = scope.diagnostics.suggest(word.text, wrappers) or "declare it with mda wrapper"
+        scope.diagnostics.error(word.span, f"no mda wrapper with that name: {word.text}", hint)
+    return wrappers.get(word.text, "")
 
 
 def _warn_of_users(scope: Scope, statement: ActionStatement, userbase: str, virtual: str, user: str) -> None:

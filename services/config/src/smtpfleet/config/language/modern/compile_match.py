@@ -4,13 +4,20 @@ Called by compiler.py and, for the condition of a filter, by compile_filter.py. 
 conditions.
 """
 
-from smtpfleet.config.language.compile_listen import TAG_LIMIT
 from smtpfleet.config.language.compile_table import DOMAIN, MAILADDR_RECIPIENT, MAILADDR_SENDER, NETADDR, Service
-from smtpfleet.config.language.modern.table_use import AUTH_USER, REGEX, STRING, use_modern_table
+from smtpfleet.config.language.modern.scope import DeclaredAction
+from smtpfleet.config.language.modern.table_use import (
+    AUTH_USER,
+    FILTER_AUTH,
+    REGEX,
+    STRING,
+    kind_of,
+    use_modern_table,
+)
 from smtpfleet.config.language.modern.tree import MatchCondition, MatchStatement
-from smtpfleet.config.language.rule_reach import warn_of_openness
 from smtpfleet.config.language.scope import Scope
-from smtpfleet.config.language.tree import InlineList
+from smtpfleet.config.language.tablefile import MAPPING
+from smtpfleet.config.language.tree import InlineList, Word
 from smtpfleet.contracts.configuration import (
     ANY_DESTINATION,
     ANY_HOST,
@@ -62,31 +69,39 @@ def compile_match(scope: Scope, statement: MatchStatement) -> None:
     expire_s, name = 0, ""
     if statement.action is not None:
         name = statement.action.text
-        declared = scope.modern.actions.get(name)
-        if declared is None:
-            hint = scope.diagnostics.suggest(name, scope.modern.actions) or "an action is declared before it is used"
-            scope.diagnostics.error(statement.action.span, f"no such dispatcher: {name}", hint)
-            action = None
-        else:
-            declared.is_used = True
-            action, expire_s = declared.action, declared.expire_s
+        declared = find_action(scope, statement.action)
+        action, expire_s = (declared.action, declared.expire_s) if declared is not None else (None, 0)
     if action is None:
         return
-    warn_of_openness(scope, statement.span, conditions, action)
     scope.rule_spans.append(statement.span)
     scope.rules.append(Rule(statement.span.location, conditions, action, expire_s, name))
+
+
+def find_action(scope: Scope, name: Word) -> DeclaredAction | None:
+    """The action of that name, which is used from now on; None where there is none (reported)."""
+    declared = scope.modern.actions.get(name.text)
+    if declared is None:
+        hint = scope.diagnostics.suggest(name.text, scope.modern.actions) or "an action is declared before it is used"
+        scope.diagnostics.error(name.span, f"no such dispatcher: {name.text}", hint)
+    else:
+        declared.is_used = True
+    return declared
 
 
 def _conditions(scope: Scope, statement: MatchStatement) -> tuple[Condition, ...]:
     found: dict[str, Condition] = {}
     taken: set[str] = set()
     for written in statement.conditions:
-        # `from auth` takes the place of from and that of auth.
-        places = [written.subject] + ([written.choice] if written.choice in ("auth", "mail-from", "rcpt-to") else [])
-        if again := [place for place in places if place in taken]:
-            scope.diagnostics.error(written.span, f"{again[0]} already specified for this rule", "it comes once")
+        if written.subject in taken:
+            scope.diagnostics.error(written.span, f"{written.subject} already specified for this rule", "it comes once")
             continue
-        taken.update(places)
+        # `from auth` takes the place of from and that of auth. OpenSMTPD looks at the first alone: `auth from auth` is accepted.
+        implied = written.choice if written.choice in ("auth", "mail-from", "rcpt-to") else written.subject
+        if implied in taken:
+            scope.diagnostics.warning(
+                written.span, f"{implied} is specified twice for this rule", "the last one counts"
+            )
+        taken.update((written.subject, implied))
         condition = compile_condition(scope, written)
         found[condition.subject] = condition
     if "from" not in taken:
@@ -100,18 +115,24 @@ def _conditions(scope: Scope, statement: MatchStatement) -> tuple[Condition, ...
     return tuple(found[subject] for subject in _ORDER if subject in found)
 
 
-def compile_condition(scope: Scope, written: MatchCondition) -> Condition:
-    """One condition; "" as value where its table is wrong (reported)."""
+def compile_filter_condition(scope: Scope, written: MatchCondition) -> Condition:
+    """The condition of a filter: as that of a rule, but `auth` takes a table of passwords too."""
+    table = written.table if written.subject == "auth" and not written.is_regex else None
+    if table is not None and kind_of(scope, table) == MAPPING:
+        value = use_modern_table(scope, table, FILTER_AUTH, "filter auth")
+        return Condition("auth", value, written.is_negated, "table")
+    return compile_condition(scope, written, f"filter {written.subject}")
+
+
+def compile_condition(scope: Scope, written: MatchCondition, words: str = "") -> Condition:
+    """One condition; "" as value where its table is wrong (reported). words: for the condition, in messages about its table."""
     if fixed := _FIXED_TABLES.get((written.subject, written.choice)):
         return Condition(*fixed, negated=written.is_negated)
     subject = _SUBJECTS[written.choice or written.subject]
     if written.table is None:
         return Condition(subject, "", written.is_negated, "any")
     service = REGEX if written.is_regex else _SERVICES[subject]
-    value = use_modern_table(scope, written.table, service, written.subject)
+    value = use_modern_table(scope, written.table, service, words or written.subject)
     if subject == "tag" and not written.is_regex and isinstance(written.table, InlineList):
-        for tag in written.table.items:
-            if len(tag.text) > TAG_LIMIT:
-                scope.diagnostics.error(tag.span, f"tag name too long: {tag.text}", f"at most {TAG_LIMIT} characters")
-            scope.rule_tags.append((tag.text, tag.span))
+        scope.rule_tags += [(tag.text, tag.span) for tag in written.table.items]
     return Condition(subject, value, written.is_negated, "regex" if written.is_regex else "table")

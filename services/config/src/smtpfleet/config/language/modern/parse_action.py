@@ -8,6 +8,7 @@ from typing import NoReturn
 from smtpfleet.config.language.modern.parse_names import parse_names
 from smtpfleet.config.language.modern.stream import ModernTokenStream
 from smtpfleet.config.language.modern.tree import ActionStatement, Argument, Option
+from smtpfleet.config.language.other_form import CLASSIC_DELIVER, CLASSIC_LOCAL, CLASSIC_RELAY, refuse_other_form
 from smtpfleet.config.language.parse_table import parse_table_use
 from smtpfleet.config.language.source import span_from
 from smtpfleet.config.language.stream import Unparsable
@@ -44,6 +45,7 @@ def parse_action(tokens: ModernTokenStream, keyword: Token) -> ActionStatement:
 
 
 def _parse_delivery(tokens: ModernTokenStream, keyword: Token, name: Word) -> ActionStatement:
+    refuse_other_form(tokens, CLASSIC_DELIVER)
     method = tokens.expect_keyword(_METHODS, "mbox, maildir, lmtp, mda, forward-only, expand-only or relay")
     argument = None
     match method.text:
@@ -75,6 +77,8 @@ def _parse_option(tokens: ModernTokenStream, option: Token) -> Option:
         argument = parse_table_use(tokens, option.text)
     elif what := _LOCAL_WORDS.get(option.text) or _RELAY_WORDS.get(option.text):
         argument = tokens.expect_word(f'{what} after "{option.text}"')
+        if option.text in ("pki", "ca", "wrapper"):
+            tokens.refer(option.text, argument)
     elif option.text == "filter":
         argument = parse_names(tokens, "the name of a filter")
     elif option.text == "tls":
@@ -88,6 +92,7 @@ def _fail_after_options(tokens: ModernTokenStream, method: str, known: tuple[str
     word = tokens.peek().text
     if has_ttl and word in known:
         tokens.fail_at(tokens.peek().span, f'"{word}" is out of place', "the ttl comes last")
+    refuse_other_form(tokens, CLASSIC_RELAY if method == "relay" else CLASSIC_LOCAL)
     if word in (*LOCAL_OPTIONS, *RELAY_OPTIONS) and word not in known:
         kind = "relay" if method == "relay" else "an action that delivers here"
         tokens.fail_at(tokens.peek().span, f'"{word}" does not belong to {kind}', f"{method} takes {', '.join(known)}")

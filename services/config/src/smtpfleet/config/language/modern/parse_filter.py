@@ -63,7 +63,7 @@ def parse_filter(
                 tokens.fail('"{" and the names of filters after "chain"')
             return FilterChainStatement(name, parse_names(tokens, "the name of a filter"), keyword.span)
         case "proc":
-            processor = tokens.expect_word("the name of a processor")
+            processor = tokens.refer("processor", tokens.expect_word("the name of a processor"))
             return FilterProcessStatement(name, processor, None, (), keyword.span)
     command = tokens.expect_word("a command")
     return FilterProcessStatement(name, None, command, _parse_options(tokens), keyword.span)

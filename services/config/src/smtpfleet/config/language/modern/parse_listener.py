@@ -8,6 +8,7 @@ from typing import NoReturn
 from smtpfleet.config.language.modern.parse_names import parse_names
 from smtpfleet.config.language.modern.stream import ModernTokenStream
 from smtpfleet.config.language.modern.tree import Argument, ListenerStatement, Option
+from smtpfleet.config.language.other_form import CLASSIC_LISTEN, refuse_other_form
 from smtpfleet.config.language.parse_table import begins_table, parse_table_use
 from smtpfleet.config.language.source import span_from
 from smtpfleet.config.language.tokens import Token
@@ -59,6 +60,8 @@ def _parse_option(tokens: ModernTokenStream, option: Token) -> Option:
             argument = parse_table_use(tokens, option.text)
         case name if name in _WORDS:
             argument = tokens.expect_word(f'{_WORDS[name]} after "{name}"')
+            if name in ("pki", "ca"):
+                tokens.refer(name, argument)
     following = {"smtps": "verify", "tls-require": "verify", "senders": "masquerade"}.get(option.text, "")
     if following and (extra := tokens.take_keyword(following)):
         detail, span = following, span_from(option.span, extra.span)
@@ -76,6 +79,7 @@ def _fail_after_options(tokens: ModernTokenStream, *, is_socket: bool) -> NoRetu
     if is_socket and token.text in _OPTIONS:
         known = ", ".join(_SOCKET_OPTIONS)
         tokens.fail_at(token.span, f'"{token.text}" does not belong to listen on socket', f"it takes {known}")
+    refuse_other_form(tokens, CLASSIC_LISTEN)
     if token.text == "verify":
         tokens.fail_at(token.span, '"verify" is out of place', 'it follows "smtps" or "tls-require"')
     if token.text == "secure":

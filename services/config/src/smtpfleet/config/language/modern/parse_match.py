@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from smtpfleet.config.language.modern.stream import ModernTokenStream
 from smtpfleet.config.language.modern.tree import MatchCondition, MatchStatement
-from smtpfleet.config.language.other_form import MODERN_BY_CLASSIC, refuse_other_form
+from smtpfleet.config.language.other_form import CLASSIC_CONDITIONS, CLASSIC_FROM, refuse_other_form
 from smtpfleet.config.language.parse_table import begins_table, parse_table_use
 from smtpfleet.config.language.source import span_from
 from smtpfleet.config.language.tokens import Token
-from smtpfleet.config.language.tree import TableUse
+from smtpfleet.config.language.tree import InlineList, TableUse
 
 _SUBJECTS = ("from", "for", "tag", "helo", "tls", "auth", "mail-from", "rcpt-to")
 _FROM = ("any", "local", "socket", "src", "rdns", "auth", "mail-from")
@@ -28,15 +28,18 @@ def parse_match(tokens: ModernTokenStream, keyword: Token) -> MatchStatement:
         conditions.append(condition)
     end = tokens.take_keyword("action", "reject")
     if end is None:
-        refuse_other_form(tokens, MODERN_BY_CLASSIC, _SUBJECTS, "5.4 to 6.3")
+        refuse_other_form(tokens, CLASSIC_CONDITIONS)
         tokens.fail('a condition, "action" or "reject"', (*_SUBJECTS, "action", "reject"))
-    action = tokens.expect_word('the name of an action after "action"') if end.text == "action" else None
+    action = None
+    if end.text == "action":
+        action = tokens.refer("action", tokens.expect_word('the name of an action after "action"'))
     if not tokens.is_at_line_end():
         word = tokens.peek().text
         if word in _SUBJECTS or word == "!":
             tokens.fail_at(tokens.peek().span, f'"{word}" is out of place', f'conditions come before "{end.text}"')
         if word == "ttl":
             tokens.fail_at(tokens.peek().span, '"ttl" is out of place', "the ttl belongs to the action")
+        refuse_other_form(tokens, CLASSIC_CONDITIONS)
         tokens.fail("the end of the line")
     return MatchStatement(tuple(conditions), action, keyword.span)
 
@@ -54,7 +57,7 @@ def _parse_condition(tokens: ModernTokenStream) -> MatchCondition | None:
         if misplaced := tokens.take_symbol("!"):
             hint = f"write ! {subject.text} …"
             tokens.fail_at(misplaced.span, '"!" is out of place', f"it stands before the condition: {hint}")
-        refuse_other_form(tokens, MODERN_BY_CLASSIC, choices, "5.4 to 6.3")
+        refuse_other_form(tokens, CLASSIC_FROM)
         listed = ", ".join(choices[:-1])
         choice = tokens.expect_keyword(choices, f'{listed} or {choices[-1]} after "{subject.text}"')
         return _parse_argument(tokens, subject, choice.text, is_negated=negation is not None, last=choice)
@@ -79,4 +82,7 @@ def _parse_argument(
         is_regex = tokens.take_keyword("regex") is not None
         if is_regex or asked in _WITH_TABLE or begins_table(tokens.peek()):
             table = parse_table_use(tokens, "regex" if is_regex else asked)
+        if asked == "tag" and not is_regex and isinstance(table, InlineList):
+            for tag in table.items:
+                tokens.refer("tag", tag)
     return MatchCondition(subject.text, choice, is_negated, is_regex, table, span_from(subject.span, last.span))

@@ -9,11 +9,11 @@ from smtpfleet.config.language.parse_table import parse_element, take_closing
 
 
 def parse_names(tokens: ModernTokenStream, what: str) -> Names:
-    """A name, or names in braces."""
+    """The name of a filter, or names in braces."""
     opening = tokens.take_symbol("{")
     if opening is None:
-        return Names((tokens.expect_word(what),))
-    names = [parse_element(tokens, what)]
+        return Names((tokens.refer("filter or chain", tokens.expect_word(what)),))
+    names = [tokens.refer("filter or chain", parse_element(tokens, what))]
     while not take_closing(tokens, opening.span):
-        names.append(parse_element(tokens, what))
+        names.append(tokens.refer("filter or chain", parse_element(tokens, what)))
     return Names(tuple(names))

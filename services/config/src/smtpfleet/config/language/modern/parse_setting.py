@@ -13,6 +13,7 @@ from smtpfleet.config.language.modern.tree import (
     SrsTtlStatement,
     WrapperStatement,
 )
+from smtpfleet.config.language.other_form import CLASSIC_PKI, CLASSIC_QUEUE, refuse_other_form
 from smtpfleet.config.language.parse_global import parse_delays, parse_limit_settings
 from smtpfleet.config.language.source import span_from
 from smtpfleet.config.language.tokens import Token
@@ -51,12 +52,13 @@ def parse_ca(tokens: ModernTokenStream, keyword: Token) -> CaStatement:
 
 def parse_pki(tokens: ModernTokenStream, keyword: Token) -> PkiStatement:
     """`pki NAME {cert|key FILE | dhe none|auto|legacy}`."""
-    name = tokens.expect_word("the name of a pki")
+    name = tokens.refer("declared pki", tokens.expect_word("the name of a pki"))
     files: dict[str, Word] = {}
     while option := tokens.take_keyword(*_PKI_OPTIONS):
         what = "none, auto or legacy" if option.text == "dhe" else "a path"
         files[_PKI_OPTIONS[option.text]] = tokens.expect_word(f'{what} after "{option.text}"')
     if not files or not tokens.is_at_line_end():
+        refuse_other_form(tokens, CLASSIC_PKI)
         tokens.fail("cert, key or dhe", _PKI_OPTIONS)
     return PkiStatement(name, files, keyword.span)
 
@@ -110,6 +112,9 @@ def parse_queue(tokens: ModernTokenStream, keyword: Token) -> QueueStatement | Q
     what = tokens.expect_keyword(("compression", "encryption", "ttl"), 'compression, encryption or ttl after "queue"')
     if what.text == "ttl":
         return QueueTtlStatement(tokens.expect_word("a delay such as 4d"), keyword.span)
+    if what.text == "encryption" and not tokens.is_at_line_end():
+        what.span.source.secret_lines.add(what.span.line)  # whatever stands there: it may be the key
+        refuse_other_form(tokens, CLASSIC_QUEUE)
     key = tokens.take_word() if what.text == "encryption" else None
     return QueueStatement(what.text, key, span_from(keyword.span, what.span))
 

@@ -72,6 +72,7 @@ def parse_modern(tokens: ModernTokenStream, form: Form) -> tuple[Statement | Mod
     def parse_statement(tokens: ModernTokenStream) -> Statement | ModernStatement | None:
         return _parse_statement(tokens, form)
 
+    tokens.began = form.began
     return parse_lines(tokens, parse_statement)
 
 

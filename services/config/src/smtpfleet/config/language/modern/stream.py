@@ -15,6 +15,7 @@ class ModernTokenStream(TokenStream):
     """Tokens of the main file and whatever it includes, with the modern reserved words."""
 
     statement_keywords = STATEMENT_KEYWORDS
+    other_form = "5.4 to 6.3"
     may_end_lines_in_braces = True
 
     def _read(self) -> Token:

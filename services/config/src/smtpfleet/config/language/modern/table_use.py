@@ -14,9 +14,11 @@ from smtpfleet.mail.relay_url import BadRelayUrl, parse_modern_relay
 
 STRING = Service("string", LIST, "string")
 REGEX = Service("regex", LIST, "regex")
-RELAYHOST = Service("host", LIST, "relayhost")
+RELAYHOST = Service("host", LIST, "relayhost", is_listed=True)
 RELAYHOST_BY_DOMAIN = Service("domain of relay", MAPPING, "relayhost")
 AUTH_USER = Service("auth user", LIST, "string")
+FILTER_AUTH = Service("auth", MAPPING, "credentials", is_secret=True)
+"""A filter may name the table of its users' passwords where it means the users (reference 11.6)."""
 
 
 def use_modern_table(scope: Scope, use: TableUse, service: Service, words: str) -> str:
@@ -35,14 +37,16 @@ def use_modern_table(scope: Scope, use: TableUse, service: Service, words: str) 
 
 def _fault_of_kind(scope: Scope, use: TableUse, service: Service) -> str:
     """Why a table of this kind is no answer, "" where it is one or not known."""
+    kind = kind_of(scope, use) or service.kind
+    return "" if kind in (service.kind, DYNAMIC) else f"it is a {kind}, a {service.kind} is needed"
+
+
+def kind_of(scope: Scope, use: TableUse) -> str:
+    """The kind of a table that is used, "" where there is no such table."""
     if isinstance(use, TableName):
         declared = scope.tables.get(use.name.text)
-        kind = declared.table.kind if declared else service.kind
-    else:
-        kind = LIST if isinstance(use, InlineList) else MAPPING
-    if kind in (service.kind, DYNAMIC):
-        return ""
-    return f"it is a {kind}, a {service.kind} is needed"
+        return declared.table.kind if declared else ""
+    return LIST if isinstance(use, InlineList) else MAPPING
 
 
 def _check_values(scope: Scope, declared: DeclaredTable, service: Service) -> None:
