@@ -1,7 +1,5 @@
 """What is remembered is what would be worked out anew, for every kind of rule."""
 
-from dataclasses import replace
-
 import msgspec
 import pytest
 
@@ -85,7 +83,7 @@ def test_mail_with_a_sender_does_not_decide_for_a_bounce_to_an_srs_address() -> 
     facts = SessionFacts(tag="in", peer="127.0.0.1", is_local=True, sender="a@example.net", helo="client.example")
     assert isinstance(remembered.expand(facts, source, srs), Expansion)
     for _ in range(2):
-        bounce = remembered.expand(replace(facts, sender=""), source, srs)
+        bounce = remembered.expand(msgspec.structs.replace(facts, sender=""), source, srs)
         assert isinstance(bounce, Unresolved) and bounce.question == SrsRestoreQuery(srs)
 
 

@@ -6,7 +6,8 @@ here. OpenSMTPD: ruleset.c ruleset_match (reference 2.1, 2.2, 11.2).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from smtpfleet.contracts.configuration import (
     ANY_DESTINATION,
@@ -27,8 +28,7 @@ NULL_SENDER = "@"
 """The null sender as OpenSMTPD looks it up (mailaddr_to_text)."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionFacts:
+class SessionFacts(Struct, frozen=True):
     """What the rules may ask of a session and its transaction.
 
     tag: the listener's, "" for none. peer: its address, or `local`. is_local: authenticated, or mail made here.

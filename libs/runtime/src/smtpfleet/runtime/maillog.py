@@ -52,6 +52,12 @@ class MailLog:
         if self._threshold == 0:
             self._append(text)
 
+    def lines(self, texts: list[str]) -> None:
+        """As line, for several at the same instant."""
+        if self._threshold == 0:
+            stamp = self._stamped()
+            self._keep([f"{stamp}{text}\n" for text in texts])
+
     def info(self, text: str, **fields: object) -> None:
         """Something an operator may want to know about this process."""
         if self._threshold == 0:
@@ -73,13 +79,22 @@ class MailLog:
         self._append(head)
 
     def _append(self, text: str) -> None:
+        self._keep([f"{self._stamped()}{text}\n"])
+
+    def _stamped(self) -> str:
+        """What a line begins with now."""
         now = time.time()
         second = int(now)
         if second != self._second:
             self._second = second
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        self._lines.append(f"{self._stamp}.{int((now - second) * 1000):03d}Z {self._role} {text}\n")
-        if len(self._lines) == 1:
+        return f"{self._stamp}.{int((now - second) * 1000):03d}Z {self._role} "
+
+    def _keep(self, lines: list[str]) -> None:
+        """Lines are written together at the end of this turn of the loop."""
+        is_first = not self._lines
+        self._lines += lines
+        if is_first:
             try:
                 asyncio.get_running_loop().call_soon(self.flush)
             except RuntimeError:  # before or after the loop: nobody would flush later

@@ -73,16 +73,16 @@ class FactLog:
 
     def note_accepted_message(self, session_id: str, origin: Origin, tx: Transaction) -> None:
         """250 goes out for this transaction."""
-        msgid, line = tx.msgid, self._log.line
-        rcpt_count = len(tx.rcpts)
+        msgid, rcpt_count = tx.msgid, len(tx.rcpts)
         user = f" user={quote(origin.user)}" if origin.user else ""
-        line(
-            f"{session_id} smtp message msgid={msgid} size={tx.size_bytes} nrcpt={rcpt_count} proto={origin.protocol}{user}"
-        )
         sender = f"from={quote(f'<{tx.sender}>')}"
+        lines = [
+            f"{session_id} smtp message msgid={msgid} size={tx.size_bytes} nrcpt={rcpt_count} proto={origin.protocol}{user}"
+        ]
         for number, (_, destination) in enumerate(tx.destinations, 1):
             to = quote(f"<{destination.dest}>")
-            line(f"{session_id} smtp envelope evpid={evpid_of(msgid, number)} {sender} to={to}")
+            lines.append(f"{session_id} smtp envelope evpid={evpid_of(msgid, number)} {sender} to={to}")
+        self._log.lines(lines)
         self._accepted.append(
             MessageAccepted(
                 msgid,

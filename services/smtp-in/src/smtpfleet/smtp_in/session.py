@@ -135,9 +135,9 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
         """A command line; only in COMMAND_STATES."""
         reply = self._row[command](self, arg)
         if reply is None:
-            self.await_rcpt(line)
-            return  # answered when what we wait for has come
-        self._answer(command, reply, line)
+            self.await_rcpt(line)  # answered when what we wait for has come
+        else:
+            self._answer(command, reply, line)
 
     def _answer(self, command: Command, reply: r.Reply, line: bytes) -> None:
         self.replies.append(reply)

@@ -4,8 +4,6 @@ Pure; knows no state of the session and no bus. Called by session. OpenSMTPD: st
 the message (reference 4.7), so a message that must draw another msgid is built anew.
 """
 
-from dataclasses import dataclass, field
-
 from msgspec import Struct
 
 from smtpfleet.contracts.commands import AppendContent, CommitMessage, DropContent
@@ -44,8 +42,7 @@ class Origin(Struct, frozen=True):
     shows_user: bool = False
 
 
-@dataclass(slots=True)
-class Transaction:
+class Transaction(Struct, eq=False):
     """The open transaction of a session.
 
     destinations: accepted, each with the rcpt it came from. chunk_count: chunks already sent ahead; chunk: the one on its way.
@@ -57,8 +54,8 @@ class Transaction:
     sender: str
     msgid: str
     token: str
-    rcpts: list[str] = field(default_factory=list)
-    destinations: list[tuple[str, Destination]] = field(default_factory=list)
+    rcpts: list[str] = []
+    destinations: list[tuple[str, Destination]] = []
     reader: DataReader | None = None
     content: bytes = b""
     chunk: bytes = b""
