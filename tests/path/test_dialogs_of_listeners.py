@@ -156,6 +156,7 @@ class Stand:
             yield
             self.fleet.nats.start()
             until(self._may_send, "MAIL taken again")
+            until(lambda: all(replica.is_ready for replica in self.fleet.replicas()), "every role back on the bus")
             return
         if limits != self._limits:
             self._limits = limits

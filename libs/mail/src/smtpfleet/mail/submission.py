@@ -52,7 +52,7 @@ class _Editor:
         self._tokens_left = TOKENS_LIMIT
 
     def edited(self, name: bytes, field: bytes) -> bytes:
-        """The field; `name` in lower case. Empty for a From too many."""
+        """The field; `name` in lower case."""
         replacement = self._replacement if name == b"from" else b""
         pieces: list[bytes] = []
         at = 0
@@ -66,11 +66,12 @@ class _Editor:
         return b"".join((*pieces, field[at:])) if pieces else field
 
     def _without_its_value(self, field: bytes) -> bytes:
-        """From as the sender may have it, whatever it said: no length and no bad syntax gets another past us. RFC 5322 §3.6: there is one."""
-        if self._has_from:
-            return b""
+        """From as the sender may have it, whatever it said: no length and no bad syntax gets another past us. One that has it is enough
+        (RFC 5322 §3.6) where so many follow that edits are used up: they say nothing."""
+        self._edits_left -= 1
+        value = b"" if self._has_from and self._edits_left < 0 else b" " + self._replacement
         self._has_from = True
-        return field[: field.index(b":") + 1] + b" " + self._replacement + b"\r\n"
+        return field[: field.index(b":") + 1] + value + b"\r\n"
 
     @property
     def _is_spent(self) -> bool:
