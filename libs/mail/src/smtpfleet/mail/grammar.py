@@ -8,7 +8,7 @@ smtp_parse_mail_args, smtp_parse_rcpt_args, smtp_mailaddr.
 import re
 
 from smtpfleet.contracts.status import Status
-from smtpfleet.mail.address import complete_mailbox, is_valid_domain, parse_mailbox
+from smtpfleet.mail.address import Mailbox, complete_mailbox, is_valid_domain, parse_mailbox
 from smtpfleet.mail.internationalized import parse_internationalized
 from smtpfleet.mail.mail_parameters import MailArgs, mail_args
 from smtpfleet.mail.rcpt_parameters import RcptArgs, rcpt_args
@@ -68,16 +68,19 @@ def _address_in(raw: bytes, own_domain: str) -> str | None:
     """The address of a path that is not empty, in canonical form; a source route is checked and dropped (RFC 5321 §4.1.1.3)."""
     is_ascii = raw.isascii()
     try:
-        path = raw.decode("ascii" if is_ascii else "utf-8")
+        path = raw.decode()
     except UnicodeDecodeError:
         return None
-    if path.startswith("@"):
+    if path[0] == "@":
         route, colon, path = path.partition(":")
         if not colon or not all(hop.startswith("@") and is_valid_domain(hop[1:]) for hop in route.split(",")):
             return None
     mailbox = parse_mailbox(path) if is_ascii else parse_internationalized(path)
-    if mailbox is None and own_domain:
-        mailbox = (
-            complete_mailbox(path, own_domain) if path.isascii() else parse_internationalized(f"{path}@{own_domain}")
-        )
+    if mailbox is None:
+        mailbox = _completed(path, own_domain) if own_domain else None
     return None if mailbox is None else mailbox.text
+
+
+def _completed(path: str, own_domain: str) -> Mailbox | None:
+    """A local part alone, at our own domain; judged by itself."""
+    return complete_mailbox(path, own_domain) if path.isascii() else parse_internationalized(f"{path}@{own_domain}")

@@ -4,6 +4,8 @@ Texts are OpenSMTPD 5.4.1's (reference 4.3) with the enhanced codes 7.8 gives th
 rest. Refusals of addresses come from mail.grammar and mail.expand. Used by session, data and server.
 """
 
+from functools import lru_cache
+
 from smtpfleet.contracts.status import Status
 
 S214_HELP = (Status(214, "2.0.0", "This is smtpfleet"), Status(214, "2.0.0", "End of HELP info"))
@@ -77,10 +79,19 @@ def encode_reply(reply: Reply) -> bytes:
 def _format(reply: Reply) -> bytes:
     if isinstance(reply, Status):
         return f"{reply.line}\r\n".encode("utf-8", "replace")
-    lines = [status.line for status in reply]
-    return "".join([f"{line[:3]}-{line[4:]}\r\n" for line in lines[:-1]] + [f"{lines[-1]}\r\n"]).encode(
-        "utf-8", "replace"
-    )
+    first, *others, last = reply
+    lines = [_as_continued(first), *map(_continued, others), f"{last.line}\r\n"]
+    return "".join(lines).encode("utf-8", "replace")
+
+
+def _as_continued(status: Status) -> str:
+    """A line that is not the last of its reply (RFC 5321 §4.2.1)."""
+    line = status.line
+    return f"{line[:3]}-{line[4:]}\r\n"
+
+
+# What EHLO offers is the same for every session of a listener; the first line names the peer.
+_continued = lru_cache(maxsize=256)(_as_continued)
 
 
 # By identity: our statuses live as long as the process, and hashing three fields costs more than formatting them.

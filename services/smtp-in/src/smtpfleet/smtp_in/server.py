@@ -2,8 +2,7 @@
 
 Connection is aiosmtpd's SMTP protocol with its life cycle kept and its inside replaced: no stream reader and no task per connection, no
 inspection of methods per connection, no log call per line. All that has arrived is consumed at once and all replies to it leave in one
-write (RFC 2920). Verbs are dispatched by aiosmtpd's naming, smtp_VERB, collected once for the class; what a verb does is decided by the
-session's table. What connections share is in connections. Called by the event loop; made by app. OpenSMTPD: the I/O of smtp_session.c.
+write (RFC 2920). What a verb does is decided by the session's table. What connections share is in connections. Called by the event loop; made by app. OpenSMTPD: the I/O of smtp_session.c.
 """
 
 import asyncio
@@ -40,6 +39,7 @@ what has arrived with the connection is seen. Chosen."""
 TURNED_AWAY = "turned-away"
 """Why a connection ends that never began a session: counted, not logged, as a flood of them must not become one of the log."""
 
+_COMMANDS = {command.encode(): command for command in Command if command is not Command.UNKNOWN}
 _BOUNDED_STATES = frozenset({State.AWAITING_QUEUE_APPEND, State.AWAITING_QUEUE_COMMIT, State.AWAITING_RCPT_VERDICT})
 
 
@@ -224,17 +224,7 @@ class Connection(AccessShell, SMTP):
                 start += self._read_content(data[start:] if start else data)
             elif state in COMMAND_STATES:
                 end = data.find(b"\n", start, start + COMMAND_LINE_LIMIT_BYTES + 1) + 1
-                if (
-                    not end
-                    and size - start > COMMAND_LINE_LIMIT_BYTES
-                    and (found := find_long_auth(data, start)) is not None
-                ):
-                    if not found:
-                        break
-                    end = found
-                if not end:
-                    if size - start > COMMAND_LINE_LIMIT_BYTES:
-                        session.on_bad_line(data[start : start + COMMAND_LINE_LIMIT_BYTES], S500_LINE_TOO_LONG)
+                if not end and not (end := self._end_of_long_line(data, start)):
                     break
                 self._obey(data[start:end])
                 start = end
@@ -255,6 +245,15 @@ class Connection(AccessShell, SMTP):
         self._buffer = data[start:] if start < size else b""
         self._send_replies()
 
+    def _end_of_long_line(self, data: bytes, start: int) -> int:
+        """Where a line ends that is longer than a command may be, because it is an AUTH; 0 for one that is not complete, or too long."""
+        if len(data) - start <= COMMAND_LINE_LIMIT_BYTES:
+            return 0
+        end = find_long_auth(data, start)
+        if end is None:
+            self.session.on_bad_line(data[start : start + COMMAND_LINE_LIMIT_BYTES], S500_LINE_TOO_LONG)
+        return end or 0
+
     def _read_content(self, data: bytes) -> int:
         taken = self.session.on_content(data)
         self._progress_bytes += taken
@@ -274,7 +273,7 @@ class Connection(AccessShell, SMTP):
         parsed = parse_line(line)
         if type(parsed) is tuple:
             verb, arg = parsed
-            _VERBS.get(verb, _obey_unknown)(self, arg, line)
+            self.session.on_command(_COMMANDS.get(verb, Command.UNKNOWN), arg, line)
         else:
             self.session.on_bad_line(line, parsed)  # type: ignore[arg-type]
 
@@ -390,24 +389,3 @@ class Connection(AccessShell, SMTP):
         self._reason = self._reason or "shutdown"
         if self.transport is not None:
             self.transport.abort()
-
-
-Verb = Callable[[Connection, bytes, bytes], None]
-
-
-def _verb(command: Command) -> Verb:
-    """An smtp_VERB method that hands the command to the session."""
-
-    def obey(connection: Connection, arg: bytes, line: bytes) -> None:
-        connection.session.on_command(command, arg, line)
-
-    return obey
-
-
-for _command in Command:
-    setattr(Connection, f"smtp_{_command}", _verb(_command))
-# aiosmtpd's own smtp_STARTTLS and smtp_AUTH are replaced with the rest.
-_VERBS: dict[bytes, Verb] = {
-    name[5:].encode(): method for name, method in vars(Connection).items() if name.startswith("smtp_")
-}
-_obey_unknown = _VERBS[Command.UNKNOWN.encode()]

@@ -175,8 +175,10 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
         """Forgets the open transaction. Chunks sent ahead may go; not those of a commit whose end we do not know, for queue may
         still make it good (their TTL takes them otherwise)."""
         tx, self.tx = self.tx, None
+        if tx is None:
+            return
         self._note_held(0)
-        if tx is not None and (tx.chunk_count or tx.chunk) and self.state is not State.AWAITING_QUEUE_COMMIT:
+        if (tx.chunk_count or tx.chunk) and self.state is not State.AWAITING_QUEUE_COMMIT:
             self.request = tx.drop_request()
 
     def _not_now(self, arg: bytes) -> r.Reply:
