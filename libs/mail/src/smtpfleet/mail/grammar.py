@@ -71,7 +71,7 @@ def _address_in(raw: bytes, own_domain: str) -> str | None:
         path = raw.decode()
     except UnicodeDecodeError:
         return None
-    if path[0] == "@":
+    if path.startswith("@"):
         route, colon, path = path.partition(":")
         if not colon or not all(hop.startswith("@") and is_valid_domain(hop[1:]) for hop in route.split(",")):
             return None
