@@ -12,7 +12,7 @@ CLOSED = "451 4.4.2 Connection closed unexpectedly"
 
 
 def unanswered() -> float:
-    return connector._unanswered._value.get()
+    return connector._unanswered.value
 
 
 @both_ways

@@ -58,7 +58,8 @@ def parse_rcpt_to(
     if not is_utf8 and not path.isascii():
         return S553_NEEDS_SMTPUTF8
     # RFC 5321 §4.1.1.3: that one goes without a domain.
-    rcpt = path.decode("ascii") if path.lower() == b"postmaster" else _address_in(path, own_domain)
+    is_postmaster = len(path) == len(b"postmaster") and path.lower() == b"postmaster"
+    rcpt = path.decode("ascii") if is_postmaster else _address_in(path, own_domain)
     if rcpt is None:
         return S501_RECIPIENT_SYNTAX
     return rcpt_args(rcpt, rest, has_dsn=has_dsn, is_utf8=is_utf8) if rest else RcptArgs(rcpt)

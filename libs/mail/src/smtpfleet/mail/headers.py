@@ -45,10 +45,11 @@ def count_received(content: bytes) -> int:
 def count_hops(block: bytes) -> int:
     """How many Received headers there are in a header block."""
     lower = b"\r\n" + block.lower()
+    if b"\r\nreceived" not in lower:
+        return 0
     count = lower.count(b"\r\nreceived:")
-    if (
-        b"\r\nreceived " in lower or b"\r\nreceived\t" in lower
-    ):  # seldom, and a search by pattern costs five times as much
+    # Seldom, and a search by pattern costs five times as much.
+    if b"\r\nreceived " in lower or b"\r\nreceived\t" in lower:
         count += len(_RECEIVED_BLANK.findall(lower))
     return count
 

@@ -43,10 +43,16 @@ def received_header(
     clause = f"\r\n\tfor <{rcpt}>" if rcpt else ""
     if tls or user:
         clause = _access(tls, user) + clause
-    origin = "" if is_masked else f"from {_host(helo)} ({_host(hostname)} [{_literal(peer)}])\r\n\t"
+    origin = "" if is_masked else _origin(helo, hostname, peer)
     return (
         f"Received: {origin}by {smtpname} (smtpfleet) with {protocol} id {msgid}{clause};\r\n\t{date_text}\r\n"
     ).encode("ascii", "replace")
+
+
+@lru_cache(maxsize=1024)
+def _origin(helo: str, hostname: str, peer: str) -> str:
+    """The from clause: the same for all messages of a session, and for most sessions of a peer."""
+    return f"from {_host(helo)} ({_host(hostname)} [{_literal(peer)}])\r\n\t"
 
 
 def date_text(epoch_s: float, *, offset_s: int = 0, zone: str = "UTC") -> str:

@@ -37,8 +37,7 @@ class Patience:
         if command in _IDLE_COMMANDS:
             return self.note_idle()
         self._failed_count = 0
-        if command is Command.MAIL:
-            self._is_mail_refused = False
+        self._is_mail_refused = self._is_mail_refused and command is not Command.MAIL
         return None
 
     def note_idle(self) -> Status | None:

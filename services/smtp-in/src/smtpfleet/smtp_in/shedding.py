@@ -24,10 +24,10 @@ class Shedding:
     def refusal(self) -> Status | None:
         """What to say to MAIL, or None where a message may begin."""
         trouble = self._gate.trouble()
-        if trouble is None and self._memory.is_short:
-            trouble = Trouble.MEMORY
         if trouble is None:
-            return None
+            if not self._memory.is_short:
+                return None
+            trouble = Trouble.MEMORY
         self.note(trouble)
         return S421_OVERLOADED
 
