@@ -29,8 +29,8 @@ from smtpfleet.contracts.configuration import (
 from smtpfleet.contracts.events import AcceptedEvents
 from smtpfleet.contracts.subjects import EVENT_MESSAGE_ACCEPTED
 from smtpfleet.mail.tables import Tables
+from smtpfleet.runtime.asking import Requester as Asking
 from smtpfleet.runtime.forwards import Forwards
-from smtpfleet.runtime.forwards import Requester as Asking
 from smtpfleet.runtime.maillog import MailLog
 from smtpfleet.runtime.questions import Questions
 from smtpfleet.runtime.srs_client import SrsClient

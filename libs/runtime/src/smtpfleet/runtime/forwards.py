@@ -8,14 +8,12 @@ good for some minutes: a roll-out of mda must not turn mail away. Used by questi
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-from msgspec import Struct
 
 from smtpfleet.contracts.commands import ForwardQuery, ForwardReply
-from smtpfleet.contracts.subjects import MDA_FORWARD_READ, Subject
+from smtpfleet.contracts.subjects import MDA_FORWARD_READ
 from smtpfleet.contracts.wire import Malformed, RemoteFault, UnknownVersion
 from smtpfleet.runtime import metrics
+from smtpfleet.runtime.asking import Requester
 from smtpfleet.runtime.bus import BusUnavailable
 
 FRESH_S = 2.0
@@ -32,13 +30,6 @@ RETRY_S = 0.5
 
 _asked = metrics.counter("forward_queries", "Users whose .forward was asked for, by how it ended", ("result",))
 NO_ANSWER = (BusUnavailable, RemoteFault, UnknownVersion, Malformed)
-
-
-class Requester(Protocol):
-    """The part of the bus that is needed here."""
-
-    async def request(self, subject: Subject, payload: Struct, *, to: str = "", timeout_s: float = 10.0) -> Any:
-        """As runtime.bus.Bus."""
 
 
 @dataclass(frozen=True, slots=True)

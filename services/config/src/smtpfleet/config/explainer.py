@@ -18,7 +18,8 @@ from smtpfleet.contracts.subjects import Subject
 from smtpfleet.mail.expand import Expander
 from smtpfleet.mail.explain import Explanation
 from smtpfleet.mail.tables import Tables
-from smtpfleet.runtime.forwards import Forwards, Requester
+from smtpfleet.runtime.asking import Requester
+from smtpfleet.runtime.forwards import Forwards
 from smtpfleet.runtime.questions import Questions
 from smtpfleet.runtime.srs_client import SrsClient
 from smtpfleet.runtime.table_client import TableClient

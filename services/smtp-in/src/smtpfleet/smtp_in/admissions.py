@@ -8,15 +8,13 @@ go by our own counts and do not ask again for AWAY_S, so that no banner waits fo
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
-
-from msgspec import Struct
 
 from smtpfleet.contracts.callers import CALLER_BATCH, AdmitCallers, AdmitReply, CallerCount, CallerVerdict
 from smtpfleet.contracts.status import Status
-from smtpfleet.contracts.subjects import SCHEDULER_CALLER_ADMIT, Subject
+from smtpfleet.contracts.subjects import SCHEDULER_CALLER_ADMIT
 from smtpfleet.contracts.wire import Malformed, RemoteFault, UnknownVersion
 from smtpfleet.runtime import metrics
+from smtpfleet.runtime.asking import Requester
 from smtpfleet.runtime.bus import BusUnavailable
 from smtpfleet.smtp_in.callers import Caller, Callers
 
@@ -32,13 +30,6 @@ REPEAT_S = 15.0
 _asked = metrics.counter("smtp_admissions", "Connections that waited for a permit of the fleet, by answer", ("answer",))
 
 Resume = Callable[[Status | None], None]
-
-
-class Requester(Protocol):
-    """The part of the bus that is needed here."""
-
-    async def request(self, subject: Subject, payload: Struct, *, to: str = "", timeout_s: float = 10.0) -> Any:
-        """As runtime.bus.Bus."""
 
 
 class _Entry:

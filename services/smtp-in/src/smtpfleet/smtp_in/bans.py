@@ -6,14 +6,12 @@ may be missing. Asked by callers and failures; built by app.
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
-
-from msgspec import Struct
 
 from smtpfleet.contracts.callers import Ban, BanKind, BansChanged, BansQuery, BansReply
-from smtpfleet.contracts.subjects import SCHEDULER_BAN_LIST, Subject
+from smtpfleet.contracts.subjects import SCHEDULER_BAN_LIST
 from smtpfleet.contracts.wire import Malformed, RemoteFault, UnknownVersion
 from smtpfleet.runtime import metrics
+from smtpfleet.runtime.asking import Requester
 from smtpfleet.runtime.bus import BusUnavailable
 
 LIST_S = 10.0
@@ -22,13 +20,6 @@ FIRST_LIST_S = 1.0
 ANSWER_WITHIN_S = 2.0
 
 _banned = metrics.gauge("smtp_bans", "Bans this process knows of")
-
-
-class Requester(Protocol):
-    """The part of the bus that is needed here."""
-
-    async def request(self, subject: Subject, payload: Struct, *, to: str = "", timeout_s: float = 10.0) -> Any:
-        """As runtime.bus.Bus."""
 
 
 class Bans:

@@ -8,8 +8,7 @@ exchange of smtp_session.c.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -27,6 +26,7 @@ from smtpfleet.contracts.commands import (
 from smtpfleet.contracts.subjects import QUEUE_CONTENT_APPEND, QUEUE_CONTENT_DROP, QUEUE_MESSAGE_COMMIT, Subject
 from smtpfleet.contracts.wire import Malformed, RemoteFault, UnknownVersion
 from smtpfleet.runtime import killpoint, metrics
+from smtpfleet.runtime.asking import Requester, Spawn
 from smtpfleet.runtime.bus import BusUnavailable
 from smtpfleet.smtp_in.gate import Gate
 
@@ -48,19 +48,6 @@ _batch = metrics.histogram("commit_batch", "Messages in one commit request", buc
 
 Resume = Callable[[CommitVerdict], None]
 _NO_ANSWER = (BusUnavailable, RemoteFault, UnknownVersion, Malformed)
-
-
-class Requester(Protocol):
-    """The part of the bus that is needed here."""
-
-    async def request(self, subject: Subject, payload: Struct, *, to: str = "", timeout_s: float = 10.0) -> Any:
-        """As runtime.bus.Bus."""
-
-
-class Spawn(Protocol):
-    """As runtime.role.Role.spawn: a failure of `work` ends the process."""
-
-    def __call__(self, work: Coroutine[Any, Any, None], *, name: str) -> object: ...
 
 
 class Committer:

@@ -6,19 +6,18 @@ they are never part of a snapshot. OpenSMTPD: lka.c lka_authenticate.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-from msgspec import Struct
+from typing import Protocol
 
 from smtpfleet.contracts.commands import TableQuery, TableReply, TableService
-from smtpfleet.contracts.subjects import CONFIG_AUTH_LOOKUP, Subject
+from smtpfleet.contracts.subjects import CONFIG_AUTH_LOOKUP
 from smtpfleet.contracts.wire import Malformed, RemoteFault, UnknownVersion
 from smtpfleet.mail.credentials import hash_of_value
 from smtpfleet.mail.tables import TableError
 from smtpfleet.runtime import metrics
+from smtpfleet.runtime.asking import Requester, Spawn
 from smtpfleet.runtime.bus import BusUnavailable
 from smtpfleet.runtime.maillog import MailLog
 from smtpfleet.smtp_in.access_request import AuthAnswer, AuthRequest, AuthVerdict
@@ -53,19 +52,6 @@ class CredentialSource(Protocol):
 
     async def lookup_credentials(self, table: str, user: str) -> str | None:
         """The value stored for `user`, None where there is none. Raises TableError where the table cannot answer now."""
-
-
-class Requester(Protocol):
-    """The part of the bus that is needed here."""
-
-    async def request(self, subject: Subject, payload: Struct, *, to: str = "", timeout_s: float = 10.0) -> Any:
-        """As runtime.bus.Bus."""
-
-
-class Spawn(Protocol):
-    """As runtime.role.Role.spawn: a failure of `work` ends the process."""
-
-    def __call__(self, work: Coroutine[Any, Any, None], *, name: str) -> object: ...
 
 
 class BusCredentials:

@@ -6,10 +6,6 @@ count of the fleet is waited for; everything else is told and forgotten. Called 
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
-from typing import Any, Protocol
-
-from msgspec import Struct
 
 from smtpfleet.contracts.callers import (
     CALLER_BATCH,
@@ -25,9 +21,9 @@ from smtpfleet.contracts.subjects import (
     SCHEDULER_FAILURE_NOTE,
     SCHEDULER_SUCCESS_NOTE,
     SCHEDULER_WELCOME_CHECK,
-    Subject,
 )
 from smtpfleet.contracts.wire import Malformed, RemoteFault, UnknownVersion
+from smtpfleet.runtime.asking import Requester, Spawn
 from smtpfleet.runtime.bus import BusUnavailable
 from smtpfleet.smtp_in.bans import Bans
 from smtpfleet.smtp_in.callers import Caller
@@ -42,19 +38,6 @@ UNREPORTED_LIMIT = 4096
 """Ended sessions that wait to be reported; beyond it the oldest are dropped. Chosen: more than any limit of one address."""
 
 _NO_ANSWER = (BusUnavailable, RemoteFault, UnknownVersion, Malformed)
-
-
-class Requester(Protocol):
-    """The part of the bus that is needed here."""
-
-    async def request(self, subject: Subject, payload: Struct, *, to: str = "", timeout_s: float = 10.0) -> Any:
-        """As runtime.bus.Bus."""
-
-
-class Spawn(Protocol):
-    """As runtime.role.Role.spawn: a failure of `work` ends the process."""
-
-    def __call__(self, work: Coroutine[Any, Any, None], *, name: str) -> object: ...
 
 
 class FleetFailures:

@@ -5,23 +5,17 @@ comes back through the callback that came with the question, always, and never b
 sessions in wait of lka (smtp_session.c wait_lka_rcpt).
 """
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable
 
 from smtpfleet.mail.expand import Expansion
 from smtpfleet.runtime import metrics
+from smtpfleet.runtime.asking import Spawn
 from smtpfleet.runtime.questions import Questions
 from smtpfleet.smtp_in.expansions import Unresolved
 
 _waiting = metrics.gauge("smtp_rcpts_waiting", "Recipients that wait for config or mda now")
 
 Resume = Callable[[Expansion], None]
-
-
-class Spawn(Protocol):
-    """As runtime.role.Role.spawn: a failure of `work` ends the process."""
-
-    def __call__(self, work: Coroutine[Any, Any, None], *, name: str) -> object: ...
 
 
 class Inquiries:

@@ -6,11 +6,12 @@ setting. OpenSMTPD: smtp.c smtp_lookup_servername, which asks for PTR alone; 7.8
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from smtpfleet.mail.received import UNKNOWN_HOST
 from smtpfleet.runtime import metrics
+from smtpfleet.runtime.asking import Spawn
 from smtpfleet.runtime.resolver import DnsFailure
 
 LOOKUP_WITHIN_S = 5.0
@@ -31,12 +32,6 @@ class NameSource(Protocol):
 
     async def confirmed_name(self, address: str) -> str:
         """As Resolver.confirmed_name."""
-
-
-class Spawn(Protocol):
-    """As runtime.role.Role.spawn."""
-
-    def __call__(self, work: Coroutine[Any, Any, None], *, name: str) -> object: ...
 
 
 class Welcome:
