@@ -162,7 +162,9 @@ class Stand:
             self._limits = limits
             self.fleet.write_config(self._config())
         size, rcpts, mails = (word for word in limits.split() if word.isdecimal())
-        offered = {f"SIZE {size}", f"LIMITS MAILMAX={mails} RCPTMAX={rcpts}"}
+        # a limit of nothing at all cannot be announced (RFC 9422: at least 1)
+        announced = [f"{name}={count}" for name, count in (("MAILMAX", mails), ("RCPTMAX", rcpts)) if count != "0"]
+        offered = {f"SIZE {size}", " ".join(["LIMITS", *announced])}
         until(lambda: offered <= set(self._offered()), f"{offered} offered")
         yield
 

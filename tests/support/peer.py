@@ -268,13 +268,7 @@ class _Conversation:
             return True
         content = await self._read_content()
         if self.script.is_lmtp:
-            self.rcpts = [
-                rcpt
-                for rcpt in self.rcpts
-                if (await self.answer("eom", self.script.finals.get(rcpt, ""))).startswith("2")
-            ]
-            if self.rcpts:
-                self._keep(content)
+            await self._answer_each(content)
         elif self.rcpts:
             await self.answer("eom", keep=lambda: self._keep(content))
         else:
@@ -291,6 +285,18 @@ class _Conversation:
                 self.sender or "", self.rcpts, content, self.parameters, self.helo, self.is_tls, self.number, self.user, names
             )
         )  # fmt: skip
+
+    async def _answer_each(self, content: bytes) -> None:
+        """LMTP: a reply for each recipient; kept for those that are accepted, before the first of them hears of it."""
+        script = self.script
+        finals = [
+            (rcpt, script.replies.get("eom") or script.finals.get(rcpt) or DEFAULTS["eom"]) for rcpt in self.rcpts
+        ]
+        self.rcpts = [rcpt for rcpt, reply in finals if reply.startswith("2")]
+        if self.rcpts and script.drop_at != "eom":
+            self._keep(content)
+        for _, reply in finals:
+            await self.answer("eom", reply)
 
     async def _read_content(self) -> bytes:
         lines = []
