@@ -140,6 +140,9 @@ class Admissions:
             self._give_up(entries)
             return
         assert isinstance(reply, AdmitReply)
+        if len(reply.verdicts) != len(entries):
+            self._give_up(entries)
+            return
         for entry, verdict in zip(entries.values(), reply.verdicts, strict=True):
             self._conclude(entry, verdict)
 
@@ -149,7 +152,11 @@ class Admissions:
             self._end_asking(caller)
             is_admitted = number < verdict.admitted
             _asked.labels("admitted" if is_admitted else "refused").inc()
-            resume(None if is_admitted else self._callers.turn_away_one(verdict.limit))
+            if is_admitted:
+                resume(None)
+            else:
+                caller.leave()  # the connection lasts as long as its 421 takes, and holds nothing
+                resume(self._callers.turn_away_one(verdict.limit))
         address = entry.caller.address
         if address.permitted_count:
             self._held[address.name] = entry.caller
@@ -157,6 +164,8 @@ class Admissions:
             self._held.pop(address.name, None)
         if address.permitted_count != entry.said_open + verdict.admitted:
             self._changed[address.name] = entry.caller  # somebody came or left meanwhile
+        elif not address.unreported_rcpts:
+            self._changed.pop(address.name, None)
 
     def _give_up(self, entries: dict[str, _Entry]) -> None:
         """Scheduler is away: by our own counts they may come in. What was to be reported is, later."""
