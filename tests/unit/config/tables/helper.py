@@ -5,6 +5,7 @@ import os
 import sys
 import time
 
+UPDATE_ANSWERS = {"stale": "error", "nonsense to update": "maybe"}
 ENTRIES = {"root": "alice, bob", "bars": "a|b|c", "empty": ""}
 
 
@@ -35,6 +36,10 @@ def serve(fault: str) -> None:
                 )
             continue
         assert words[:2] == ["table", "0.1"] and words[3] == "users", words
+        if words[4] == "update":
+            ENTRIES["updated"] = "yes"
+            print(f"update-result|{words[5]}|{UPDATE_ANSWERS.get(fault, 'ok')}", flush=True)
+            continue
         operation, service, identifier = words[4:7]
         key = "|".join(words[7:])
         if key == "die":

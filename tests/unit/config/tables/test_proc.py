@@ -1,6 +1,8 @@
 """A table answered by a program: the protocol as OpenSMTPD's helpers speak it, and every way a helper can fail."""
 
 import asyncio
+import io
+import os
 import shlex
 import sys
 from collections.abc import AsyncIterator
@@ -10,7 +12,10 @@ import pytest
 
 from smtpfleet.config.tables.backend import BackendFailed
 from smtpfleet.config.tables.proc import RESTART_PAUSE_S, ProcBackend
-from smtpfleet.contracts.commands import TableService
+from smtpfleet.config.tables.server import TableServer
+from smtpfleet.contracts.commands import TableQuery, TableService
+from smtpfleet.runtime.maillog import MailLog
+from tests.unit.config.stage import compile_text
 
 HELPER = Path(__file__).parent / "helper.py"
 ALIAS = TableService.ALIAS
@@ -105,6 +110,38 @@ async def test_a_helper_that_hangs_past_the_time_limit_is_ended(
     assert starts(tmp_path) == 2
 
 
+async def test_a_running_helper_is_told_to_update(backend: ProcBackend, tmp_path: Path) -> None:
+    assert await backend.lookup(ALIAS, ["updated"]) == [None]
+    assert await backend.update()
+    assert await backend.lookup(ALIAS, ["updated"]) == ["yes"]
+    assert starts(tmp_path) == 1
+
+
+async def test_a_helper_that_does_not_run_reads_its_files_when_it_starts(backend: ProcBackend, tmp_path: Path) -> None:
+    assert await backend.update()
+    assert not (tmp_path / "starts").exists()
+
+
+async def test_a_helper_that_cannot_update_goes_on(tmp_path: Path, clock: Clock) -> None:
+    backend = helper(tmp_path, clock, "stale")
+    await backend.lookup(ALIAS, ["root"])
+    assert not await backend.update()
+    assert await backend.lookup(ALIAS, ["root"]) == ["alice, bob"]
+    assert starts(tmp_path) == 1
+    await backend.close()
+
+
+async def test_a_helper_that_talks_nonsense_when_it_is_to_update_is_started_again(tmp_path: Path, clock: Clock) -> None:
+    backend = helper(tmp_path, clock, "nonsense to update")
+    await backend.lookup(ALIAS, ["root"])
+    with pytest.raises(BackendFailed, match="not asked"):
+        await backend.update()
+    clock.now_s += RESTART_PAUSE_S
+    assert await backend.lookup(ALIAS, ["root"]) == ["alice, bob"]
+    assert starts(tmp_path) == 2
+    await backend.close()
+
+
 async def test_a_helper_that_does_not_greet_fails(tmp_path: Path, clock: Clock) -> None:
     backend = helper(tmp_path, clock, "greeting")
     with pytest.raises(BackendFailed, match="does not speak"):
@@ -132,3 +169,41 @@ async def test_no_shell_reads_the_command(tmp_path: Path, clock: Clock) -> None:
         await backend.lookup(ALIAS, ["root"])
     await backend.close()
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"), [("none", "table updated"), ("stale", "table not updated"), ("nonsense to update", "not asked")]
+)
+async def test_a_change_of_a_file_the_command_names_reaches_the_running_helper(
+    fault: str, said: str, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.write_text("one")
+    notes = os.path.relpath(tmp_path / "starts")  # relative: what the helper itself writes is not for it to read
+    command = shlex.join([sys.executable, str(HELPER), fault, notes, str(data), str(tmp_path)])
+    text = f'table users "proc:{command}"\naccept for local alias <users> deliver to mbox\n'
+    stream = io.StringIO()
+    log = MailLog("config", stream=stream)
+    server = TableServer(log, Path)
+    query = TableQuery("users", ALIAS, "lookup", ["updated"])
+
+    async def apply() -> None:
+        compiled = compile_text(tmp_path, text)
+        assert compiled.configuration is not None, compiled.render()
+        assert data in compiled.stamps and tmp_path not in compiled.stamps
+        server.apply(compiled.configuration, compiled.withheld)
+
+    await apply()
+    assert (await server.answer(query)).values == [None]
+    await apply()
+    data.write_text("another")
+    await apply()
+    async with asyncio.timeout(10):
+        while said not in stream.getvalue():
+            await asyncio.sleep(0.01)
+            log.flush()
+    if fault == "none":
+        assert (await server.answer(query)).values == ["yes"]
+    assert starts(tmp_path) == 1
+    assert stream.getvalue().count("updated") == 1
+    await server.close()

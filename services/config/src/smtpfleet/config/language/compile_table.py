@@ -5,7 +5,6 @@ Every use names the kind of answer it wants; a table of the other kind is refuse
 passwords are kept out of the snapshot. Called by compiler.py and the other compile_*.
 """
 
-import shlex
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -20,6 +19,7 @@ from smtpfleet.config.language.scope import DeclaredTable, Scope
 from smtpfleet.config.language.source import Span
 from smtpfleet.config.language.tablefile import DYNAMIC, LIST, MAPPING, KeySpans, parse_table_file
 from smtpfleet.config.language.tree import InlineList, InlineMapping, TableName, TableStatement, TableUse, Word
+from smtpfleet.config.tables.proc import files_of_command
 from smtpfleet.contracts.configuration import Table
 from smtpfleet.mail.addrname import addrname_key
 from smtpfleet.mail.credentials import password_kinds
@@ -228,8 +228,9 @@ def _backend_table(scope: Scope, name: Word, value: Word) -> DeclaredTable | Non
         return _file_table(scope, name, value, parameter)
     backend = BACKENDS.get(word)
     if backend is None and colon and parameter.startswith("/") and (helper := _find_helper(scope, word)):
-        command = f"{helper} {scope.files.find(parameter)}"
-        return _dynamic_table(name, BACKENDS["proc"], command)
+        where = scope.files.resolve(parameter)
+        scope.files.watch(where)
+        return _command_table(scope, name, value, f"{helper} {scope.files.follow(where)}")
     if colon and not parameter.startswith("/"):
         hint = "it names no file" if not parameter else "a path begins with /"
         scope.diagnostics.error(value.span, f"invalid backend parameter for table: {name.text}", hint)
@@ -255,9 +256,10 @@ def _backend_table(scope: Scope, name: Word, value: Word) -> DeclaredTable | Non
 
 
 def _command_table(scope: Scope, name: Word, value: Word, command: str) -> DeclaredTable | None:
-    """Arguments are parted as a shell does, but no shell runs."""
+    """Arguments are parted as a shell does, but no shell runs. The helper is told when a file among them changes (tables.server)."""
     try:
-        shlex.split(command)
+        for path in files_of_command(command):
+            scope.files.watch(path)
     except ValueError:
         hint = "a quote in the command is never closed"
         scope.diagnostics.error(value.span, f"invalid backend parameter for table: {name.text}", hint)

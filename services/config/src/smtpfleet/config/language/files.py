@@ -92,6 +92,12 @@ class ConfigFiles:
         found = self._look(path)
         return found if isinstance(found, Unreadable) else None
 
+    def watch(self, path: Path) -> None:
+        """Remembers the stamp of a file that another program reads, also that it is not there. What is no file is left alone."""
+        found = self.follow(path)
+        if found.is_file() or not found.exists():
+            self._look(path)
+
     def _look(self, path: Path) -> Stamp | Unreadable:
         try:
             status = self.follow(path).stat()

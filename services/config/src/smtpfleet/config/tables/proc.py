@@ -1,7 +1,8 @@
 """A table answered by a program: OpenSMTPD's external table protocol 0.1 on its standard input and output (smtpd-tables(7)).
 
 The program is started from an argument list, never by a shell, when it is first asked, and again after it died, hung or broke the
-protocol. Questions are asked one after the other, as the protocol wants. What it writes to standard error is not kept: helpers of
+protocol. Questions are asked one after the other, as the protocol wants. Most of OpenSMTPD's helpers read their files when they start
+and when they are told to update, never else. What it writes to standard error is not kept: helpers of
 OpenSMTPD print their configuration there, passwords included. Made by opening.py. OpenSMTPD: table_proc.c (reference 9.5).
 """
 
@@ -14,6 +15,7 @@ import signal
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable
+from pathlib import Path
 
 from smtpfleet.config.tables.backend import BackendFailed
 from smtpfleet.contracts.commands import TableService
@@ -29,6 +31,11 @@ LEAVE_S = 2.0
 """A helper whose input is closed may take this long to leave before it is killed. Chosen."""
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """A helper's whole environment is PATH, as under OpenSMTPD; ours holds the bus's password."""
+
+
+def files_of_command(command: str) -> list[Path]:
+    """What a helper may read: the arguments that are absolute paths. The program itself is none of them."""
+    return [Path(argument) for argument in shlex.split(command)[1:] if argument.startswith("/")]
 
 
 class ProcBackend:
@@ -59,6 +66,23 @@ class ProcBackend:
         """The next value, as the helper counts."""
         return await self._ask("fetch", service, None)
 
+    async def update(self) -> bool:
+        """Has a running helper read its files anew; False where it cannot, and goes on with what it had."""
+        async with self._turn:
+            if self._process is None or self._process.returncode is not None:
+                return True  # it reads them when it starts
+            try:
+                answer = await self._exchange(self._process, "update")
+                match answer:
+                    case ["ok"]:
+                        return True
+                    case ["error", *_]:
+                        return False
+                raise BackendFailed("the helper answered something that was not asked")
+            except BaseException:
+                self._kill()
+                raise
+
     async def close(self) -> None:
         """Closes the helper's input, which tells it to leave."""
         async with self._turn:
@@ -75,16 +99,27 @@ class ProcBackend:
                 process = await self._started()
                 if service not in self._services:
                     raise _Answered(f"the helper does not serve {service}")
-                identifier = secrets.token_hex(8)
-                parts = ["table", PROTOCOL, f"{time.time():.6f}", self._name, operation, service, identifier]
-                await self._send(process, "|".join(parts if key is None else [*parts, key]))
-                return _read_answer(operation, identifier, await self._receive(process))
+                return _read_answer(operation, await self._exchange(process, operation, service, key))
             except _Answered as error:
                 raise BackendFailed(str(error)) from None
             except BaseException:
                 # Out of step, or cancelled by the time limit: its answer would be taken for that of the next question.
                 self._kill()
                 raise
+
+    async def _exchange(
+        self, process: Process, operation: str, service: TableService | None = None, key: str | None = None
+    ) -> list[str]:
+        """Asks, and gives the words of the answer behind the identifier; the last keeps its bars."""
+        identifier = secrets.token_hex(8)
+        words = ("table", PROTOCOL, f"{time.time():.6f}", self._name, operation, service, identifier, key)
+        await self._send(process, "|".join(word for word in words if word is not None))
+        kind, *rest = (await self._receive(process)).split("|", 3)
+        # smtpd-tables(7) shows a fetch answered by lookup-result, smtpd wants fetch-result; both are taken.
+        kinds = {f"{operation}-result"} | ({"lookup-result"} if operation == "fetch" else set())
+        if kind not in kinds or len(rest) < 2 or rest[0] != identifier:
+            raise BackendFailed("the helper answered something that was not asked")
+        return rest[1:]
 
     async def _started(self) -> Process:
         """The running helper, after its greeting."""
@@ -166,14 +201,9 @@ class _Answered(Exception):
     """The helper is well and in step, and says that it cannot answer this."""
 
 
-def _read_answer(operation: str, identifier: str, line: str) -> str | None:
-    """The value in an answer; fields after `found|` belong to it, bars included."""
-    kind, *rest = line.split("|", 3)
-    # smtpd-tables(7) shows a fetch answered by lookup-result, smtpd wants fetch-result; both are taken.
-    kinds = {f"{operation}-result"} | ({"lookup-result"} if operation == "fetch" else set())
-    if kind not in kinds or len(rest) < 2 or rest[0] != identifier:
-        raise BackendFailed("the helper answered something that was not asked")
-    match rest[1:]:
+def _read_answer(operation: str, words: list[str]) -> str | None:
+    """The value in an answer; what follows `found|` belongs to it, bars included."""
+    match words:
         case ["found"] if operation == "check":
             return ""
         case ["found", value] if operation != "check" and "\r" not in value and "\0" not in value:

@@ -6,8 +6,9 @@ cached or logged. Bound by handlers.py; told of new configurations by app.py. Op
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from smtpfleet.config.tables.bad_file import BadTableFile
 from smtpfleet.config.tables.inline import InlineBackend
 from smtpfleet.config.tables.memory import MemoryBackend
 from smtpfleet.config.tables.opening import SETTINGS_BACKENDS, Resolve, open_backend
+from smtpfleet.config.tables.proc import ProcBackend, files_of_command
 from smtpfleet.config.tables.question import BadQuestion, Question, check_query
 from smtpfleet.config.tables.rights import auth_tables, credentials_tables
 from smtpfleet.contracts.commands import TableQuery, TableReply, TableService
@@ -71,7 +73,7 @@ class TableServer:
         self._auth: frozenset[str] = frozenset()
         self._credentials: frozenset[str] = frozenset()
         self._cache: TtlCache[tuple[str, TableService, str, str], str | None] = TtlCache(CACHE_MAX, now_s)
-        self._closing: set[asyncio.Task[None]] = set()
+        self._working: set[asyncio.Task[None]] = set()
 
     def apply(self, configuration: Configuration, withheld: Mapping[str, Table]) -> None:
         """From now on answers for `configuration`. withheld: tables with the entries it lacks because they are passwords."""
@@ -83,9 +85,13 @@ class TableServer:
                 if published.backend != "getpwnam":
                     self._served[name] = _Served(table, None, InlineBackend(inline, name), is_secret=False)
                 continue
-            made_from = (table, self._stamp_of(table))
+            made_from = (table, self._stamps_of(table))
             if name in before and before[name].made_from == made_from:
                 self._served[name] = before.pop(name)
+            elif name in before and before[name].table == table and isinstance(before[name].backend, ProcBackend):
+                self._served[name] = served = before.pop(name)
+                served.made_from = made_from
+                self._start(self._update(served), f"update {name}")
             else:
                 backend, is_secret = self._open(table, is_withheld=name in withheld)
                 self._served[name] = _Served(table, made_from, backend, is_secret)
@@ -121,12 +127,17 @@ class TableServer:
         served, self._served = self._served, {}
         for each in served.values():
             self._close(each)
-        if self._closing:
-            await asyncio.gather(*self._closing)
+        if self._working:
+            await asyncio.gather(*self._working)
 
-    def _stamp_of(self, table: Table) -> Stamp | None:
-        """Of the settings file: the same table with another file behind it is another table. What was read whole is in its entries."""
-        return current_stamp(self._follow(Path(table.path))) if table.backend in SETTINGS_BACKENDS else None
+    def _stamps_of(self, table: Table) -> list[Stamp | None]:
+        """Of the settings file: the same table with another file behind it is another table. Of what a helper reads: it is told to read
+        it again. What was read whole is in the table's entries."""
+        paths = [Path(table.path)] if table.backend in SETTINGS_BACKENDS else []
+        if table.backend == "proc":
+            with contextlib.suppress(ValueError):  # an unclosed quote, which is the backend's to tell
+                paths = [path for path in files_of_command(table.path) if self._follow(path).is_file()]
+        return [current_stamp(self._follow(path)) for path in paths]
 
     def _open(self, table: Table, *, is_withheld: bool) -> tuple[Backend | BadTableFile, bool]:
         """The backend, and whether all its values are passwords. That of a database knows by the service what it is asked for."""
@@ -198,9 +209,29 @@ class TableServer:
 
     def _close(self, served: _Served) -> None:
         if not isinstance(served.backend, BadTableFile):
-            task = asyncio.get_running_loop().create_task(served.backend.close(), name=f"close {served.table.name}")
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self._start(served.backend.close(), f"close {served.table.name}")
+
+    async def _update(self, served: _Served) -> None:
+        """A helper's files have changed: what it refuses to read leaves it with what it had, and the operator with a line in the log."""
+        assert isinstance(served.backend, ProcBackend)
+        reason = "the helper goes on with what it read before"
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                is_updated = await served.backend.update()
+        except TimeoutError:
+            is_updated, reason = False, f"no answer within {ANSWER_S:g} s"
+        except BackendFailed as error:
+            is_updated, reason = False, str(error)
+        self._cache.clear()
+        if is_updated:
+            self._log.info("table updated", table=served.table.name, backend=served.table.backend)
+        else:
+            self._log.error("table not updated", table=served.table.name, backend=served.table.backend, reason=reason)
+
+    def _start(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
 
 
 async def _names(backend: Backend, question: Question) -> list[str | None]:
