@@ -143,6 +143,37 @@ async def test_envelope(bus: FakeBus, new_client: NewClient) -> None:
     assert (answer.json()["evpid"], answer.json()["state"]) == (EVPID, "pending")
 
 
+TEXT = {"Accept": "text/plain"}
+
+
+async def test_a_message_in_the_lines_of_smtpctl(bus: FakeBus, new_client: NewClient) -> None:
+    bus.answer(subjects.QUEUE_MESSAGE_SHOW, FOUND)
+    answer = await new_client().get(f"/v1/messages/{MSGID}", headers=TEXT)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    readable, unreadable = answer.text.splitlines()
+    assert readable.startswith(f"{EVPID}|inet4|mta|bounce,internal|@|info@example.test|carol@example.net|1700000000|")
+    assert unreadable == f"{evpid_of(MSGID, 2)}|||||||||||invalid||unknown version"
+
+
+async def test_an_envelope_in_the_lines_of_smtpctl(bus: FakeBus, new_client: NewClient) -> None:
+    bus.answer(subjects.QUEUE_ENVELOPE_SHOW, FOUND)
+    answer = await new_client().get(f"/v1/envelopes/{EVPID}", headers=TEXT)
+    assert (answer.status_code, answer.text.splitlines()[:2]) == (200, ["version: 2", "type: mta"])
+
+
+async def test_an_unreadable_envelope_has_no_text(bus: FakeBus, new_client: NewClient) -> None:
+    bus.answer(subjects.QUEUE_ENVELOPE_SHOW, FOUND)
+    answer = await new_client().get(f"/v1/envelopes/{UNREADABLE.evpid}", headers=TEXT)
+    assert_problem(answer, 409, "cannot be read: unknown version")
+
+
+@pytest.mark.parametrize("accept", ["*/*", "text/html,*/*", "text/plain, application/json"])
+async def test_who_takes_json_gets_json(bus: FakeBus, new_client: NewClient, accept: str) -> None:
+    bus.answer(subjects.QUEUE_MESSAGE_SHOW, FOUND)
+    answer = await new_client().get(f"/v1/messages/{MSGID}", headers={"Accept": accept})
+    assert answer.json()["msgid"] == MSGID
+
+
 @pytest.mark.parametrize(
     ("path", "subject"),
     [

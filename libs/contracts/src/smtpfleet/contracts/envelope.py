@@ -88,6 +88,12 @@ class RemoteDispatcher(Struct, frozen=True, array_like=True, tag="remote"):
     ciphers: str = ""
     protocols: str = ""
 
+    @property
+    def login(self) -> tuple[str, str]:
+        """Table and label of auth, each "" where there is none. The name of a table may hold a colon (`<dynamic:1>`), a label never does."""
+        table, _, label = self.auth.rpartition(":")
+        return table, label
+
 
 Dispatcher = LocalDispatcher | RemoteDispatcher
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 PORT_MAX = 65535
 """OpenSMTPD: IPPORT_HILASTAUTO."""
 
+COLON_IN_LABEL = "a label has no colon: user:password stands in the table of auth, the label is its key there"
+"""A password in a label would go over the bus and into logs."""
+
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,253}[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]+\]").fullmatch
 _PORT = re.compile(r"[0-9]{1,5}").fullmatch
 
@@ -60,8 +63,17 @@ def parse_modern_relay(text: str) -> RelayUrl | BadRelayUrl:
         return BadRelayUrl("an empty label")
     if has_label and not scheme.may_have_label:
         return BadRelayUrl("a label needs smtp+tls:// or smtps://")
+    if ":" in label:
+        return BadRelayUrl(COLON_IN_LABEL)
     parts = parse_relay_address(address, needs_port=scheme.is_lmtp)
     return parts if isinstance(parts, BadRelayUrl) else RelayUrl(scheme, label, *parts)
+
+
+def shown_relay(text: str) -> str:
+    """The URL as it may be repeated to an operator: what may be a password in it is left out."""
+    begin = text.find("://") + 3 if "://" in text else 0
+    label, at, address = text[begin:].rpartition("@")
+    return f"{text[:begin]}...{at}{address}" if ":" in label else text
 
 
 def parse_relay_address(address: str, *, needs_port: bool) -> tuple[str, int] | BadRelayUrl:

@@ -4,12 +4,13 @@ Decides nothing about mail: queries.py asks, views.py says how answers look. Eve
 is set; /healthz and /readyz never do. Errors are problem+json (RFC 9457). Built by app.py. OpenSMTPD: control.c.
 """
 
+import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
@@ -32,6 +33,7 @@ from smtpfleet.admin.views import (
 from smtpfleet.contracts.callers import NAME_LIMIT, BanKind
 from smtpfleet.contracts.ids import EVPID_LENGTH, MSGID_LENGTH
 from smtpfleet.mail.explain import query_fault
+from smtpfleet.mail.listing import envelope_text, queue_line
 from smtpfleet.runtime import metrics
 
 PROBLEM = "application/problem+json"
@@ -43,6 +45,7 @@ _TITLES = {
     403: "Not from here",
     404: "Not found",
     405: "Method not allowed",
+    409: "Not readable",
     422: "Malformed request",
     503: "A role does not answer",
 }
@@ -125,6 +128,17 @@ def _metrics_routes() -> APIRouter:
     return routes
 
 
+def _wants_text(request: Request) -> bool:
+    """Whether the client names text/plain and not JSON; browsers and curl, which take anything, get JSON."""
+    accepted = request.headers.get("accept", "")
+    return "text/plain" in accepted and "application/json" not in accepted
+
+
+def _text_or_problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's description where `Accept: text/plain` gets the lines of smtpctl."""
+    return {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **_problems(*codes)}
+
+
 def _queue_routes(queries: Queries) -> APIRouter:
     routes = APIRouter(tags=["queue"])
 
@@ -133,20 +147,29 @@ def _queue_routes(queries: Queries) -> APIRouter:
         """Counts by state and the oldest age."""
         return QueueCounts.of(await queries.summary())
 
-    @routes.get("/messages/{msgid}", responses=_problems(401, 403, 404, 422, 503))
-    async def show_message(msgid: MsgidPath) -> QueuedMessage:
-        """A message with the envelopes that are not done."""
+    @routes.get("/messages/{msgid}", response_model=QueuedMessage, responses=_text_or_problems(401, 403, 404, 422, 503))
+    async def show_message(msgid: MsgidPath, request: Request) -> QueuedMessage | Response:
+        """A message with the envelopes that are not done; as text, the lines of `smtpctl show queue`."""
         view = await queries.message(msgid)
         if view is None:
             raise HTTPException(404, f"the queue has no message {msgid}")
+        if _wants_text(request):
+            now_ms = int(time.time() * 1000)
+            return PlainTextResponse("".join(f"{queue_line(envelope, now_ms)}\n" for envelope in view.envelopes))
         return QueuedMessage.of(view)
 
-    @routes.get("/envelopes/{evpid}", responses=_problems(401, 403, 404, 422, 503))
-    async def show_envelope(evpid: EvpidPath) -> QueuedEnvelope:
-        """An envelope and where it is."""
+    @routes.get(
+        "/envelopes/{evpid}", response_model=QueuedEnvelope, responses=_text_or_problems(401, 403, 404, 409, 422, 503)
+    )
+    async def show_envelope(evpid: EvpidPath, request: Request) -> QueuedEnvelope | Response:
+        """An envelope and where it is; as text, what `smtpctl show envelope` prints."""
         view = await queries.envelope(evpid)
         if view is None:
             raise HTTPException(404, f"the queue has no envelope {evpid}")
+        if _wants_text(request):
+            if view.envelope is None:
+                raise HTTPException(409, f"envelope {evpid} cannot be read: {view.reason}")
+            return PlainTextResponse(envelope_text(view.envelope))
         return QueuedEnvelope.of(view)
 
     return routes

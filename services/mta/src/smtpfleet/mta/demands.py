@@ -87,7 +87,7 @@ class Demands:
         return (Attempt(d.tls, smtps_port if d.tls == TLS_SMTPS else smtp_port),)
 
     async def _credentials(self, d: RemoteDispatcher) -> Credentials | Status:
-        table, _, label = d.auth.partition(":")
+        table, label = d.login
         try:
             value = await self._tables.lookup_credentials(table, label)
         except TableError as error:

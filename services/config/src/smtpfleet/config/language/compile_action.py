@@ -8,7 +8,7 @@ import re
 
 from smtpfleet.config.language.compile_pki import use_pki
 from smtpfleet.config.language.compile_table import ADDRNAME, CREDENTIALS, SOURCE, Service, use_table
-from smtpfleet.config.language.relay_url import SCHEMES, BadUrl, RelayUrl, parse_relay_url
+from smtpfleet.config.language.relay_url import SCHEMES, BadUrl, RelayUrl, parse_relay_url, refuse_url
 from smtpfleet.config.language.scope import Scope
 from smtpfleet.config.language.tree import Deliver, InlineList, InlineMapping, Relay, RelayOption, TableName, Word
 from smtpfleet.contracts.configuration import RelayAction
@@ -66,7 +66,7 @@ def _url(scope: Scope, relay: Relay, options: dict[str, RelayOption]) -> RelayUr
         known = [f"{name}://" for name in SCHEMES if name and name != "backup"]
         suggestion = scope.diagnostics.suggest(f"{url.scheme}://", known) if url.scheme else ""
         hint = f"{url.reason}; {suggestion}" if suggestion else url.reason
-        scope.diagnostics.error(relay.url.span, f"invalid url: {relay.url.text}", hint)
+        refuse_url(scope.diagnostics, relay.url.span, relay.url.text, hint)
         return None
     if url.scheme.needs_auth and "auth" not in options:
         scope.diagnostics.error(relay.url.span, "error: auth without auth table", "add auth <credentials>")

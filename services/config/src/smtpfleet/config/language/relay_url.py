@@ -1,12 +1,14 @@
 """The URL of `relay via` in the classic form: `[scheme://][label@]host[:port]`, with the schemes that form has.
 
-Pure text to parts; says why where it is invalid. Host and port are read by mail.relay_url, as for the modern form. Called by compile_action.py. OpenSMTPD:
-text_to_relayhost (to.c).
+Text to parts; says why where it is invalid, and reports that for both forms. Host and port are read by mail.relay_url, as for the modern
+form. Called by compile_action.py. OpenSMTPD: text_to_relayhost (to.c).
 """
 
 from dataclasses import dataclass
 
-from smtpfleet.mail.relay_url import BadRelayUrl, parse_relay_address
+from smtpfleet.config.language.diagnostics import Diagnostics
+from smtpfleet.config.language.source import Span
+from smtpfleet.mail.relay_url import COLON_IN_LABEL, BadRelayUrl, parse_relay_address, shown_relay
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,16 @@ def parse_relay_url(text: str) -> RelayUrl | BadUrl:
     if scheme.needs_auth and not label:
         return BadUrl(f"{name}:// needs a label, as in {name}://label@host")
     if has_label and not scheme.needs_auth:
-        return BadUrl(f'"{label}@" needs a scheme with +auth, as in tls+auth://label@host')
+        return BadUrl("a label needs a scheme with +auth, as in tls+auth://label@host")
+    if ":" in label:
+        return BadUrl(COLON_IN_LABEL)
     parts = parse_relay_address(address, needs_port=scheme.is_lmtp)
     return BadUrl(parts.reason) if isinstance(parts, BadRelayUrl) else RelayUrl(scheme, label, *parts)
+
+
+def refuse_url(diagnostics: Diagnostics, span: Span, text: str, hint: str) -> None:
+    """Reports a URL that is wrong, of either form, without repeating what may be a password in it."""
+    shown = shown_relay(text)
+    if shown != text:
+        span.source.secret_lines.add(span.line)
+    diagnostics.error(span, f"invalid url: {shown}", hint)

@@ -14,6 +14,7 @@ from smtpfleet.config.language.modern.options import names_of, options_by_name, 
 from smtpfleet.config.language.modern.relay_url import hint_for_url
 from smtpfleet.config.language.modern.table_use import RELAYHOST, RELAYHOST_BY_DOMAIN, use_modern_table
 from smtpfleet.config.language.modern.tree import ActionStatement, Option
+from smtpfleet.config.language.relay_url import refuse_url
 from smtpfleet.config.language.scope import Scope
 from smtpfleet.config.language.tree import InlineList, Word
 from smtpfleet.contracts.configuration import RelayAction
@@ -110,7 +111,7 @@ def _route(scope: Scope, options: _Options) -> _Route:
         text, span = use.items[0].text, use.items[0].span
         url = parse_modern_relay(text)
         if isinstance(url, BadRelayUrl):
-            scope.diagnostics.error(span, f"invalid url: {text}", hint_for_url(text, url))
+            refuse_url(scope.diagnostics, span, text, hint_for_url(text, url))
             return _Route()
         return _Route(url=url)
     return _Route(

@@ -6,6 +6,7 @@ table_check_use in parse.y.
 
 from smtpfleet.config.language.compile_table import Service, use_table
 from smtpfleet.config.language.modern.relay_url import hint_for_url
+from smtpfleet.config.language.relay_url import refuse_url
 from smtpfleet.config.language.scope import DeclaredTable, Scope
 from smtpfleet.config.language.tablefile import DYNAMIC, LIST, MAPPING
 from smtpfleet.config.language.tree import InlineList, TableName, TableUse
@@ -61,7 +62,7 @@ def _check_values(scope: Scope, declared: DeclaredTable, service: Service) -> No
             text = key if service is RELAYHOST else value
             url = parse_modern_relay(text)
             if isinstance(url, BadRelayUrl):
-                scope.diagnostics.error(span, f"invalid url: {text}", hint_for_url(text, url))
+                refuse_url(scope.diagnostics, span, text, hint_for_url(text, url))
         else:
             try:
                 Expression(key)
