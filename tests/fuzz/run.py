@@ -41,7 +41,9 @@ def fuzz(name: str, seconds: int) -> str:
     if done.returncode == 0:
         return ""
     findings = sorted(set(kept.iterdir()) - before)
-    return "\n".join([f"{name}: fuzzing failed\n{said[-2000:]}", *(_replay(name, path) for path in findings)])
+    # The exception is on stdout, the story of the run on stderr.
+    said = f"{done.stdout[-3000:]}\n{done.stderr[-2000:]}"
+    return "\n".join([f"{name}: fuzzing failed\n{said}", *(_replay(name, path) for path in findings)])
 
 
 def _replay(name: str, path: Path) -> str:

@@ -5,6 +5,7 @@ Every use names the kind of answer it wants; a table of the other kind is refuse
 passwords are kept out of the snapshot. Called by compiler.py and the other compile_*.
 """
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -25,13 +26,16 @@ from smtpfleet.mail.addrname import addrname_key
 from smtpfleet.mail.credentials import password_kinds
 
 _FILE_BACKENDS = ("static", "file")
+_NAME_DIGITS = 12
+"""Of 16 possible values each; with a thousand tables, one chance in 500 million that two are named alike. Chosen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """A kind of answer. kind: of table it needs. name: in messages, as OpenSMTPD's. lookup: service of the backend (reference 9.1).
 
-    is_secret: the values are passwords. is_listed: no key is looked up, its entries are used one after the other.
+    is_secret: the values are passwords. is_listed: no key is looked up, its entries are used one after the other. is_queued: envelopes
+    name the table, and may do so for days after the configuration has changed.
     """
 
     name: str
@@ -39,19 +43,20 @@ class Service:
     lookup: str
     is_secret: bool = False
     is_listed: bool = False
+    is_queued: bool = False
 
 
 NETADDR = Service("source", LIST, "netaddr")
 DOMAIN = Service("domain", LIST, "domain")
 MAILADDR_SENDER = Service("sender", LIST, "mailaddr")
 MAILADDR_RECIPIENT = Service("recipient", LIST, "mailaddr")
-SOURCE = Service("relay source", LIST, "source", is_listed=True)
+SOURCE = Service("relay source", LIST, "source", is_listed=True, is_queued=True)
 ALIAS = Service("alias", MAPPING, "alias")
 VIRTUAL = Service("virtual", MAPPING, "alias")
-USERINFO = Service("userbase", MAPPING, "userinfo")
-ADDRNAME = Service("hostnames", MAPPING, "addrname")
+USERINFO = Service("userbase", MAPPING, "userinfo", is_queued=True)
+ADDRNAME = Service("hostnames", MAPPING, "addrname", is_queued=True)
 MAILADDRMAP = Service("senders", MAPPING, "mailaddrmap")
-CREDENTIALS = Service("auth", MAPPING, "credentials", is_secret=True)
+CREDENTIALS = Service("auth", MAPPING, "credentials", is_secret=True, is_queued=True)
 
 
 def declare_table(scope: Scope, statement: TableStatement) -> None:
@@ -84,13 +89,12 @@ def use_table(scope: Scope, use: TableUse, service: Service) -> str:
             return ""
         declared, span = found, use.name.span
     else:
-        # Numbered in order of the file: the same file gives the same snapshot.
-        scope.dynamic_table_count += 1
-        declared = _inline_table(scope, f"<dynamic:{scope.dynamic_table_count}>", use)
+        declared = _nameless_table(scope, use, service)
         span = use.span
     table = declared.table
     if fault := _fault_of_use(table, service):
-        message = f'invalid use of table "{table.name}" as {service.name} parameter'
+        shown = table.name if isinstance(use, TableName) else f"<dynamic:{scope.dynamic_table_count}>"
+        message = f'invalid use of table "{shown}" as {service.name} parameter'
         scope.diagnostics.error(span, message, fault)
         return ""
     scope.tables[table.name] = declared
@@ -103,6 +107,29 @@ def use_table(scope: Scope, use: TableUse, service: Service) -> str:
             scope.secret_tables.add(table.name)
             _hide_lines(declared)
     return table.name
+
+
+def _nameless_table(scope: Scope, use: InlineList | InlineMapping, service: Service) -> DeclaredTable:
+    """A table written where it is used, named by its number in the file or, where queued mail will name it, by what stays the same.
+
+    A number would be another table's after a statement is added above: another relay's password, another user's home. So such a table is
+    known by its place, whatever becomes of its entries; of several in one place, by its entries besides, passwords left out. Mail for one
+    that is gone waits until it expires.
+    """
+    scope.dynamic_table_count += 1
+    if not service.is_queued:
+        return _inline_table(scope, f"<dynamic:{scope.dynamic_table_count}>", use)
+    declared = _inline_table(scope, "", use)
+    entries = declared.table.entries
+    known_by = [use.place]
+    if scope.places.get(use.place, 0) > 1:
+        known_by += [*entries, *([] if service.is_secret else entries.values())]
+    digest = hashlib.sha256("\x1f".join(known_by).encode()).hexdigest()[:_NAME_DIGITS]
+    name, number = f"<dynamic:{digest}>", 1
+    while (known := scope.tables.get(name)) is not None and known.table.entries != entries:
+        number += 1
+        name = f"<dynamic:{digest}.{number}>"
+    return replace(declared, table=msgspec.structs.replace(declared.table, name=name))
 
 
 def _with_addrname_keys(declared: DeclaredTable) -> DeclaredTable:

@@ -83,7 +83,7 @@ class CompiledTree:
 
 def compile_tree(tree: Tree, host: Host, files: ConfigFiles, diagnostics: Diagnostics) -> CompiledTree | None:
     """The configuration, or None where there is an error, of the parser or of ours."""
-    scope = Scope(host, files, diagnostics)
+    scope = Scope(host, files, diagnostics, places=tree.places)
     scope.tables.update({name: DeclaredTable(table) for name, table in predefined_tables(host).items()})
     for statement in tree.statements:
         _COMPILERS[type(statement)](scope, statement)

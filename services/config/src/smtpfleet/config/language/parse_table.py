@@ -4,6 +4,8 @@ In the classic form line ends are allowed between elements only, as in OpenSMTPD
 they are allowed anywhere between the braces (7.5). Knows nothing of kinds and backends. Called by the parsers and parse_* of both forms.
 """
 
+from dataclasses import replace
+
 from smtpfleet.config.language.source import Span, span_from
 from smtpfleet.config.language.stream import TokenStream, Unparsable
 from smtpfleet.config.language.tokens import Token, TokenKind
@@ -30,14 +32,15 @@ def parse_table_statement(tokens: TokenStream, keyword: Token) -> TableStatement
 
 def parse_table_use(tokens: TokenStream, option: str) -> TableUse:
     """`<name>`, `{ … }` or a single value, after `option`."""
-    if opening := tokens.take_symbol("{"):
-        return _parse_entries(tokens, opening.span)
     if tokens.take_symbol("<"):
         name = tokens.refer("table", tokens.expect_word("the name of a table"))
         tokens.expect_symbol(">", '">" after the name of the table')
         return TableName(name)
+    place = tokens.place()
+    if opening := tokens.take_symbol("{"):
+        return replace(_parse_entries(tokens, opening.span), place=place)
     value = tokens.expect_word(f'a table after "{option}" (<name>, {{ list }} or one value)')
-    return InlineList((value,), value.span)
+    return InlineList((value,), value.span, place)
 
 
 def begins_table(token: Token) -> bool:

@@ -63,10 +63,10 @@ def parse(main: ReadFile, files: ConfigFiles, macros: Macros, diagnostics: Diagn
     form = find_form(main, files, macros)
     if form.language == MODERN:
         modern = ModernTokenStream(Lexer(main.source, macros, diagnostics), macros, files, diagnostics)
-        return Tree(parse_modern(modern, form), Span(main.source, 1, 1, 1), MODERN)
+        return Tree(parse_modern(modern, form), Span(main.source, 1, 1, 1), MODERN, modern.places)
     tokens = TokenStream(Lexer(main.source, macros, diagnostics), macros, files, diagnostics)
     tokens.began = form.began
-    return Tree(parse_lines(tokens, _parse_statement), Span(main.source, 1, 1, 1))
+    return Tree(parse_lines(tokens, _parse_statement), Span(main.source, 1, 1, 1), places=tokens.places)
 
 
 def _parse_statement(tokens: TokenStream) -> Statement | None:

@@ -86,6 +86,7 @@ class Scope:
     bounce_warn_s: tuple[int, ...] = DEFAULT_BOUNCE_WARN_S
     max_message_size_bytes: int = DEFAULT_MAX_MESSAGE_SIZE_BYTES
     dynamic_table_count: int = 0
+    places: Mapping[str, int] = field(default_factory=dict)  # of tables without a name, and how many are in each
     has_queue_compression: bool = False
     has_queue_encryption: bool = False
     subaddress_delimiter: str = "+"

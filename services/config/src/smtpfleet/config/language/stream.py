@@ -4,6 +4,7 @@ One token of lookahead. `fail` reports what was expected and raises Unparsable, 
 line. Knows no statement. OpenSMTPD: the file stack of parse.y (pushfile, popfile).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NoReturn
@@ -51,6 +52,8 @@ class TokenStream:
         self._taken: Token | None = None
         self._references: list[Reference] = []
         self._has_failed = False
+        self._words: list[str] = []
+        self.places: Counter[str] = Counter()
 
     def peek(self) -> Token:
         """The next token, which stays."""
@@ -64,6 +67,8 @@ class TokenStream:
         self._ahead, self._taken = None, token
         if token.kind is TokenKind.SYMBOL and token.text in ("{", "}"):
             self._open_braces += 1 if token.text == "{" else -1
+        elif self._open_braces == 0:
+            self._words.append(token.text)
         return token
 
     def _read(self) -> Token:
@@ -104,7 +109,15 @@ class TokenStream:
 
     def begin_statement(self) -> None:
         """What was referred to and what failed before belongs to another one."""
-        self._references, self._has_failed = [], False
+        self._references, self._has_failed, self._words = [], False, []
+
+    def place(self) -> str:
+        """Where a table is that has no name: the words of the statement so far, without what stands in braces; of an action, whose options
+        come in any order, its name and the last word. `places` counts them."""
+        words = self._words
+        place = "\x1f".join((*words[:2], words[-1]) if words[:1] == ["action"] else words)
+        self.places[place] += 1
+        return place
 
     def refer(self, kind: str, name: Word) -> Word:
         """Notes that the statement names something declared elsewhere, for the case that it cannot be read to its end; gives `name`."""

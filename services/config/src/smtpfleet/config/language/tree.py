@@ -4,7 +4,8 @@ One node per statement of the 5.4 grammar (reference section 1.3). Frozen; made 
 and later has (action, match) is in modern/tree.py.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from smtpfleet.config.language.source import Span
@@ -42,18 +43,20 @@ class TableName:
 
 @dataclass(frozen=True, slots=True)
 class InlineList:
-    """`{ a, b }`, or a single value without braces."""
+    """`{ a, b }`, or a single value without braces. place: the words of the statement before it, see TokenStream.place."""
 
     items: tuple[Word, ...]
     span: Span
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class InlineMapping:
-    """`{ a = b, c => d }`."""
+    """`{ a = b, c => d }`. place: as above."""
 
     pairs: tuple[tuple[Word, Word], ...]
     span: Span
+    place: str = ""
 
 
 TableUse = TableName | InlineList | InlineMapping
@@ -284,8 +287,10 @@ Statement = (
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """All statements that could be read, in order. main: start of the main file, for what is missing as a whole. language: its form."""
+    """All statements that could be read, in order. main: start of the main file, for what is missing as a whole. language: its form.
+    places: how many tables without a name are in each place."""
 
     statements: "tuple[Statement | ModernStatement, ...]"
     main: Span
     language: str = CLASSIC
+    places: Mapping[str, int] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from smtpfleet.mail.relay_url import BadRelayUrl, parse_modern_relay
 
 STRING = Service("string", LIST, "string")
 REGEX = Service("regex", LIST, "regex")
-RELAYHOST = Service("host", LIST, "relayhost", is_listed=True)
+RELAYHOST = Service("host", LIST, "relayhost", is_listed=True, is_queued=True)
 RELAYHOST_BY_DOMAIN = Service("domain of relay", MAPPING, "relayhost")
 AUTH_USER = Service("auth user", LIST, "string")
 FILTER_AUTH = Service("auth", MAPPING, "credentials", is_secret=True)
