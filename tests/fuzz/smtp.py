@@ -60,7 +60,7 @@ _is_reply_line = re.compile(rb"[2-5][0-9]{2}[ -][ -~]*").fullmatch
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n)|\0")
 _DRAWN = (
     (re.compile(rb"[0-9a-f]{32}|[0-9a-f]{16}"), b"ID"),
-    (re.compile(rb"\r\n\t[A-Z][a-z]{2}, [^\r]*\r\n|\r\nDate: [^\r]*\r\n"), b"DATE"),
+    (re.compile(rb"\r\n(?:\t[A-Z][a-z]{2}, |Date: )[^\r]*(?=\r\n)"), b"DATE"),
     (re.compile(rb"334 [A-Za-z0-9+/=]{20,}"), b"334 NONCE"),
     # Of several faults of a large message, the one that is noticed first.
     (re.compile(rb"Message refused: [A-Za-z ]+"), b"Message refused: FAULT"),
