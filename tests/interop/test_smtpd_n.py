@@ -131,7 +131,9 @@ def for_smtpd(text: str, folder: Path, smtpd: Smtpd) -> str:
         return f"file:{smtpd.inside}/{found.group(1)}"
 
     text = text.replace(" mend-line-ends", "")  # ours
-    text = re.sub(r"^(listen on socket.*?) no-dsn\b", r"\1", text, flags=re.MULTILINE)  # of the socket: came after 7.4
+    text = re.sub(
+        r"^(listen on socket.*?)(?<! tag) no-dsn\b", r"\1", text, flags=re.MULTILINE
+    )  # of the socket: came after 7.4
     # Lines that end inside braces came with 7.5.
     text = re.sub(r"\{[^{}]*\}", lambda found: found.group().replace("\n", " "), text)
     text = re.sub(r"\bfile:([a-z]+)", table_file, text)

@@ -53,6 +53,8 @@ SHAPES: dict[str, Callable[[int], str]] = {
     ),
     "includes of nothing": numbered('include "i{}"\n'),
     "conditions said again": lambda size: "accept from any " + "tagged a " * (size // 9) + "for any relay\n",
+    "tables in one statement": lambda size: "accept " + "sender a " * (size // 9) + "for any relay\n",
+    "tables in one place": numbered('accept for any relay via tls+auth://l@h auth {{ l = "u:p{}" }}\n'),
     "listeners": numbered("listen on 10.0.0.1 port {}\n"),
     "tables that are not closed": numbered("table t{} {{\n"),
     "one line of equal entries": lambda size: f"table t {{ {'a ' * (size // 2)}}}\nreject for domain <t>\n",

@@ -124,11 +124,10 @@ def _nameless_table(scope: Scope, use: InlineList | InlineMapping, service: Serv
     known_by = [use.place]
     if scope.places.get(use.place, 0) > 1:
         known_by += [*entries, *([] if service.is_secret else entries.values())]
-    digest = hashlib.sha256("\x1f".join(known_by).encode()).hexdigest()[:_NAME_DIGITS]
-    name, number = f"<dynamic:{digest}>", 1
-    while (known := scope.tables.get(name)) is not None and known.table.entries != entries:
-        number += 1
-        name = f"<dynamic:{digest}.{number}>"
+    digest = hashlib.sha256("\0".join(known_by).encode()).hexdigest()[:_NAME_DIGITS]
+    alike = scope.nameless_tables.setdefault(digest, {})
+    number = alike.setdefault(tuple(entries.items()), len(alike) + 1)
+    name = f"<dynamic:{digest}>" if number == 1 else f"<dynamic:{digest}.{number}>"
     return replace(declared, table=msgspec.structs.replace(declared.table, name=name))
 
 

@@ -87,6 +87,9 @@ class Scope:
     max_message_size_bytes: int = DEFAULT_MAX_MESSAGE_SIZE_BYTES
     dynamic_table_count: int = 0
     places: Mapping[str, int] = field(default_factory=dict)  # of tables without a name, and how many are in each
+    nameless_tables: dict[str, dict[tuple[tuple[str, str], ...], int]] = field(
+        default_factory=dict
+    )  # by what they are known by, those known alike: their entries, and a number each
     has_queue_compression: bool = False
     has_queue_encryption: bool = False
     subaddress_delimiter: str = "+"

@@ -4,6 +4,7 @@ One token of lookahead. `fail` reports what was expected and raises Unparsable, 
 line. Knows no statement. OpenSMTPD: the file stack of parse.y (pushfile, popfile).
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -52,7 +53,9 @@ class TokenStream:
         self._taken: Token | None = None
         self._references: list[Reference] = []
         self._has_failed = False
-        self._words: list[str] = []
+        self._first_words: list[str] = []  # of the statement: two
+        self._last_word = ""
+        self._all_words = hashlib.sha256()  # a statement may have any number of them, and of places
         self.places: Counter[str] = Counter()
 
     def peek(self) -> Token:
@@ -68,8 +71,14 @@ class TokenStream:
         if token.kind is TokenKind.SYMBOL and token.text in ("{", "}"):
             self._open_braces += 1 if token.text == "{" else -1
         elif self._open_braces == 0:
-            self._words.append(token.text)
+            self._note_word(token.text)
         return token
+
+    def _note_word(self, text: str) -> None:
+        if len(self._first_words) < 2:
+            self._first_words.append(text)
+        self._last_word = text
+        self._all_words.update(text.encode() + b"\0")
 
     def _read(self) -> Token:
         while True:
@@ -109,13 +118,17 @@ class TokenStream:
 
     def begin_statement(self) -> None:
         """What was referred to and what failed before belongs to another one."""
-        self._references, self._has_failed, self._words = [], False, []
+        self._references, self._has_failed = [], False
+        self._first_words, self._last_word, self._all_words = [], "", hashlib.sha256()
 
     def place(self) -> str:
-        """Where a table is that has no name: the words of the statement so far, without what stands in braces; of an action, whose options
-        come in any order, its name and the last word. `places` counts them."""
-        words = self._words
-        place = "\x1f".join((*words[:2], words[-1]) if words[:1] == ["action"] else words)
+        """Where a table is that has no name: a digest of the words of the statement so far, without what stands in braces; of an action,
+        whose options come in any order, of its name and the last word. `places` counts them."""
+        if self._first_words[:1] == ["action"]:
+            words = "\0".join((*self._first_words, self._last_word))
+            place = hashlib.sha256(words.encode()).hexdigest()
+        else:
+            place = self._all_words.copy().hexdigest()
         self.places[place] += 1
         return place
 

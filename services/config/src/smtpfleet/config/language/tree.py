@@ -43,7 +43,7 @@ class TableName:
 
 @dataclass(frozen=True, slots=True)
 class InlineList:
-    """`{ a, b }`, or a single value without braces. place: the words of the statement before it, see TokenStream.place."""
+    """`{ a, b }`, or a single value without braces. place: see TokenStream.place."""
 
     items: tuple[Word, ...]
     span: Span
