@@ -128,6 +128,11 @@ def lines_of(envelope: Envelope, prefix: str) -> list[str]:
             ["mta-relay: smtps://h.test"],
             id="smtps",
         ),
+        pytest.param(
+            RemoteDispatcher("127.0.0.1", True, 2526, "none", False, "", "", "", "", ""),
+            ["mta-relay: smtp://127.0.0.1:2526"],
+            id="never TLS",
+        ),
     ],
 )
 def test_relays(dispatcher: RemoteDispatcher, lines: list[str]) -> None:

@@ -27,7 +27,8 @@ _LONG_FLAGS = {
     EnvelopeFlag.BOUNCE: "bounce",
     EnvelopeFlag.INTERNAL: "internal",
 }
-_SCHEMES = {"opportunistic": "smtp", "require": "tls", "none": "smtp+notls", "smtps": "smtps", "secure": "secure"}
+_SCHEMES = {"none": "smtp", "opportunistic": "smtp+tls", "require": "tls", "smtps": "smtps", "secure": "secure"}
+"""Of 5.4.1 (reference 1.6), also for what the modern form says in other words."""
 
 
 def queue_line(view: EnvelopeView, now_ms: int) -> str:
