@@ -1,13 +1,14 @@
 """Recipient expansion: ruleset, aliases, virtual, userbase, limits and refusals (reference 2.4, 3, 13.2)."""
 
+import msgspec
 import pytest
 
 from smtpfleet.contracts.commands import ForwardQuery
-from smtpfleet.contracts.configuration import LOCAL_HOST, Action, Condition, Rule, Table
+from smtpfleet.contracts.configuration import CLASSIC, LOCAL_HOST, MODERN, Action, Condition, Rule, Table
 from smtpfleet.contracts.envelope import LocalDispatcher, RemoteDispatcher
 from smtpfleet.contracts.status import S451_LOCAL_ERROR, Status
 from smtpfleet.mail import expand
-from smtpfleet.mail.address import Mailbox
+from smtpfleet.mail.address import Mailbox, local_content, local_part
 from smtpfleet.mail.expand import Expansion, expand_rcpt
 from smtpfleet.mail.ruleset import SessionFacts
 from smtpfleet.mail.tables import Tables, UserInfo
@@ -41,6 +42,7 @@ def expansion_of(
     table: dict[str, str] | None = None,
     session: SessionFacts | None = None,
     more_rules: tuple[Rule, ...] = (RELAY_OUT,),
+    language: str = CLASSIC,
 ) -> Expansion:
     """`action` for our domains from anyone; `table` is both the alias and the virtual table `t`."""
     tables: tuple[Table, ...] = (
@@ -49,6 +51,7 @@ def expansion_of(
         mapping_table("t", table or {}),
     )
     snapshot = configuration(rule(action, ANYONE, OURS), *more_rules, tables=tables)
+    snapshot = msgspec.structs.replace(snapshot, language=language)
     return expand_rcpt(snapshot, Tables(snapshot), session or facts(), rcpt)
 
 
@@ -258,6 +261,44 @@ def test_a_long_list_is_expanded_in_the_order_of_its_text() -> None:
 def test_virtual_keys_in_order(table: dict[str, str], expected: str) -> None:
     rcpt = "Info+tag@Example.Test"
     assert reached(expansion_of(rcpt, local_action(virtual="t"), table=table)) == [(rcpt, expected)]
+
+
+@pytest.mark.parametrize(
+    ("rcpt", "table", "expected"),
+    [
+        pytest.param(
+            '"a b"@example.test', {'"a b"@example.test': "alice", "@": "root"}, "alice", id="as it is written"
+        ),
+        pytest.param('"a b"@example.test', {"a b@example.test": "alice", "@": "root"}, "alice", id="without quotes"),
+        pytest.param('"A b+tag"@example.test', {'"a b"@example.test': "alice", "@": "root"}, "alice", id="a tag"),
+        pytest.param('"a b"@example.test', {'"a b"': "alice", "@": "root"}, "alice", id="without the domain"),
+        pytest.param('"a@b"@example.test', {'"a@b"': "alice", "a@b": "joe"}, "alice", id="an @, without the domain"),
+        pytest.param(
+            '"a@other.test"@example.test',
+            {"a@other.test": "joe", "@": "root"},
+            "root",
+            id="no address of another domain",
+        ),
+        pytest.param(
+            '"@other.test"@example.test',
+            {"@other.test": "joe", "@": "root"},
+            "root",
+            id="no catch-all of another domain",
+        ),
+        pytest.param("é@example.test", {"é@example.test": "alice", "@": "root"}, "alice", id="beyond ASCII"),
+    ],
+)
+@pytest.mark.parametrize("language", [CLASSIC, MODERN])
+def test_quoted_local_parts_in_virtual_tables(rcpt: str, table: dict[str, str], expected: str, language: str) -> None:
+    found = expansion_of(rcpt, local_action(virtual="t"), table=table, language=language)
+    assert reached(found) == [(rcpt, expected)]
+
+
+@pytest.mark.parametrize("key", ["a b", '"a b"', '"bob@other.test"'])
+def test_quoted_local_parts_in_alias_tables(key: str) -> None:
+    rcpt = f"{local_part(local_content(key))}@example.test"
+    found = expansion_of(rcpt, local_action(alias="t"), table={key: "alice", "bob@other.test": "root"})
+    assert reached(found) == [(rcpt, "alice")]
 
 
 @pytest.mark.parametrize(

@@ -163,3 +163,17 @@ def test_no_format_breaks_the_expander(text: str, is_modern: bool) -> None:
         assert str(fault)
     else:
         assert len(result) <= 1024
+
+
+@pytest.mark.parametrize(
+    ("rcpt", "text", "result"),
+    [
+        pytest.param('"a b+c d"@x.test', "%{rcpt.user:strip}", '"a b"', id="quotes stay where they must"),
+        pytest.param('"a+c d"@x.test', "%{rcpt.user:strip}", "a", id="and go where they need not"),
+        pytest.param('"a+c@d"@x.test', "%{rcpt:strip}", "a@x.test", id="an @ of the subaddress"),
+        pytest.param('"a+c@d"@x.test', "%{rcpt.user:strip}", "a", id="also where no domain follows"),
+        pytest.param('"a@d"@x.test', "%{rcpt.user:strip}", '"a@d"', id="no subaddress"),
+    ],
+)
+def test_strip_of_quoted_local_parts(rcpt: str, text: str, result: str) -> None:
+    assert expanded(text, rcpt=rcpt) == result

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from smtpfleet.contracts.envelope import Envelope
-from smtpfleet.mail.address import SUBADDRESS_DELIMITER, split_address, strip_tag
+from smtpfleet.mail.address import SUBADDRESS_DELIMITER, split_address, without_tag
 
 RESULT_LIMIT = 1024
 """Longest result (OpenSMTPD EXPAND_BUFFER)."""
@@ -117,9 +117,10 @@ def _modify(value: str, modifiers: str | None, rules: _Rules) -> str:
 
 def _without_tag(value: str, delimiter: str) -> str:
     user, at, domain = value.rpartition("@")
-    if not at:
-        user, domain = domain, ""
-    return strip_tag(user, delimiter) + at + domain
+    # The `@` of a local part alone stands in quotes.
+    if not at or domain.endswith('"'):
+        return without_tag(value, delimiter)
+    return without_tag(user, delimiter) + at + domain
 
 
 def _slice(token: str, value: str, begin: int, end: int | None) -> str:

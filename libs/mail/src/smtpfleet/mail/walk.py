@@ -16,7 +16,7 @@ from smtpfleet.contracts.configuration import ExpandAction, LocalAction, RejectA
 from smtpfleet.contracts.envelope import Dispatcher
 from smtpfleet.contracts.srs import SrsRestoreQuery, SrsRestoreReply
 from smtpfleet.contracts.status import S451_LOCAL_ERROR, Status, status_from_reply
-from smtpfleet.mail.address import SUBADDRESS_DELIMITER, Mailbox, full_name, split_address, strip_tag
+from smtpfleet.mail.address import SUBADDRESS_DELIMITER, Mailbox, full_name, split_address, strip_tag, table_keys
 from smtpfleet.mail.aliases import EMPTY_INCLUDE, AliasFault, Target, TargetKind, parse_targets
 from smtpfleet.mail.dispatch import (
     local_dispatcher,
@@ -162,9 +162,9 @@ class _Walk:
         return self._add_entry(node, node, rule, value, action.virtual)
 
     def _virtual_keys(self, name: str, user: str, domain: str) -> tuple[str, ...]:
-        if not self._style.is_modern or name == user:
-            return (f"{user}@{domain}", user, f"@{domain}", "@")
-        return (f"{name}@{domain}", f"{user}@{domain}", name, user, f"@{domain}", "@")
+        names = (name, user) if self._style.is_modern and name != user else (user,)
+        addresses = [f"{key}@{domain}" for each in names for key in dict.fromkeys((*table_keys(each), each))]
+        return (*addresses, *(key for each in names for key in table_keys(each)), f"@{domain}", "@")
 
     def _relay(self, node: _Node, rule: Rule, action: RelayAction, dest: Mailbox) -> _Refusal:
         sender = rewrite_sender(self._sender, action, self._style.hostname)
@@ -191,7 +191,8 @@ class _Walk:
         name = node.value
         user = strip_tag(name, self._style.delimiter) if self._style.is_modern else name
         if action.alias and not node.is_same_user:
-            value: str | None = yield AliasQuery(action.alias, (name,) if name == user else (name, user))
+            keys = table_keys(name) if name == user else (*table_keys(name), *table_keys(user))
+            value: str | None = yield AliasQuery(action.alias, keys)
             if value is not None:
                 return self._add_entry(node, address, rule, value, action.alias)
         if not user or len(user) > USER_LIMIT:
