@@ -383,3 +383,31 @@ def test_the_walk_asks_and_is_resumed() -> None:
         ForwardQuery("users", "alice"),
     ]
     assert reached(done.value.value) == [("root@example.test", "alice")]
+
+
+# Formats
+
+
+@pytest.mark.parametrize(
+    ("target", "language", "sender", "detail"),
+    [
+        pytest.param("~/%{sender.user}", CLASSIC, "", "format token is empty: sender.user", id="null sender, classic"),
+        pytest.param("~/%{sender.user}", MODERN, "", "", id="null sender, modern"),
+        pytest.param(
+            "~/%{rcpt.user[5:]}", MODERN, "s@peer.test", "format range out of bounds: rcpt.user[5:]", id="range"
+        ),
+        pytest.param("~/%{rcpt.user[4:]}", MODERN, "s@peer.test", "", id="a range that fits"),
+        pytest.param("~/%{nosuch}", CLASSIC, "s@peer.test", "unknown format token: nosuch", id="unknown token"),
+    ],
+)
+def test_what_mda_could_not_expand_is_not_taken(target: str, language: str, sender: str, detail: str) -> None:
+    action = msgspec.structs.replace(local_action(), target=target)
+    found = expansion_of("alice@example.test", action, session=facts(sender=sender), language=language)
+    assert (found.refusal, found.detail) == ((LATER, f"maildir {target}: {detail}") if detail else (None, ""))
+
+
+def test_formats_of_commands_in_tables_are_looked_at_too() -> None:
+    users = {"a": "|deliver %{rcpt.user}", "b": "|deliver %{nosuch}"}
+    action = msgspec.structs.replace(local_action(alias="t"), user="bob")
+    assert reached(expansion_of("a@example.test", action, table=users)) == [("a@example.test", "bob")]
+    assert expansion_of("b@example.test", action, table=users).refusal == LATER
