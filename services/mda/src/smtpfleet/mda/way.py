@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from smtpfleet.contracts.configuration import CLASSIC, MODERN
-from smtpfleet.contracts.envelope import Envelope, LocalDispatcher
+from smtpfleet.contracts.envelope import Envelope, EnvelopeFlag, LocalDispatcher
 from smtpfleet.mail.address import SUBADDRESS_DELIMITER, local_part, split_address
 from smtpfleet.mail.formats import FormatError, expand_format
 from smtpfleet.mail.tables import UserInfo
@@ -80,7 +80,8 @@ class FileWay:
 
 @dataclass(frozen=True, slots=True)
 class LmtpWay:
-    """Hand to an LMTP peer: host and port, or the path of a socket with port 0. is_strict: 5xx is permanent (7.8)."""
+    """Hand to an LMTP peer: host and port, or the path of a socket with port 0. is_strict: 5xx is permanent (7.8). is_utf8: an address or
+    the header is beyond ASCII."""
 
     host: str
     port: int
@@ -88,6 +89,7 @@ class LmtpWay:
     sender: str
     rcpt: str
     is_strict: bool
+    is_utf8: bool = False
 
     @property
     def text(self) -> str:
@@ -151,7 +153,9 @@ def _lmtp_way(
     if CONTROL.search(rcpt + envelope.sender) or re.search(r"[<>\s]", split_address(rcpt).domain):
         raise FormatError("an address cannot be written in a command")
     # 7.8 says localhost whoever we are; 5.4 says our name.
-    return LmtpWay(host, port, "localhost" if is_strict else policy.hostname, envelope.sender, rcpt, is_strict)
+    hello = "localhost" if is_strict else policy.hostname
+    is_utf8 = bool(envelope.flags & EnvelopeFlag.SMTPUTF8) or not (envelope.sender + rcpt).isascii()
+    return LmtpWay(host, port, hello, envelope.sender, rcpt, is_strict, is_utf8)
 
 
 def _lmtp_peer(target: str) -> tuple[str, int]:
