@@ -24,6 +24,7 @@ def local_envelope(
     user: str = "alice",
     target: str = "~/Maildir",
     method: str = "maildir",
+    userbase: str = "users",
     created_at_s: int = CREATED_AT_S,
 ) -> Envelope:
     """Envelope `number`, each of a message of its own."""
@@ -32,7 +33,7 @@ def local_envelope(
         sender=sender,
         rcpt=dest,
         dest=dest,
-        dispatcher=LocalDispatcher(method, target, user, "users"),
+        dispatcher=LocalDispatcher(method, target, user, userbase),
         tag="",
         helo="peer.example.net",
         hostname="peer.example.net",
@@ -79,12 +80,15 @@ def files_in(directory: Path) -> dict[str, bytes]:
 
 
 def local_configuration(userbase: dict[str, str]) -> Configuration:
-    """A snapshot whose only table is `users`."""
+    """A snapshot with a table `users`, and a table `people` that config has to be asked for."""
     return Configuration(
         version="1-test",
         hostname="mx.example.test",
         listeners=(),
-        tables={"users": Table("users", "mapping", "static", "", userbase)},
+        tables={
+            "users": Table("users", "mapping", "static", "", userbase),
+            "people": Table("people", "dynamic", "sqlite", "/people.conf", {}, is_inline=False),
+        },
         rules=(),
         limits=DEFAULT_LIMITS,
         max_message_size_bytes=35 * 1024 * 1024,

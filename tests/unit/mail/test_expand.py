@@ -1,13 +1,14 @@
 """Recipient expansion: ruleset, aliases, virtual, userbase, limits and refusals (reference 2.4, 3, 13.2)."""
 
+import msgspec
 import pytest
 
 from smtpfleet.contracts.commands import ForwardQuery
-from smtpfleet.contracts.configuration import LOCAL_HOST, Action, Condition, Rule, Table
+from smtpfleet.contracts.configuration import CLASSIC, LOCAL_HOST, MODERN, Action, Condition, Rule, Table
 from smtpfleet.contracts.envelope import LocalDispatcher, RemoteDispatcher
 from smtpfleet.contracts.status import S451_LOCAL_ERROR, Status
 from smtpfleet.mail import expand
-from smtpfleet.mail.address import Mailbox
+from smtpfleet.mail.address import Mailbox, local_content, local_part
 from smtpfleet.mail.expand import Expansion, expand_rcpt
 from smtpfleet.mail.ruleset import SessionFacts
 from smtpfleet.mail.tables import Tables, UserInfo
@@ -41,6 +42,7 @@ def expansion_of(
     table: dict[str, str] | None = None,
     session: SessionFacts | None = None,
     more_rules: tuple[Rule, ...] = (RELAY_OUT,),
+    language: str = CLASSIC,
 ) -> Expansion:
     """`action` for our domains from anyone; `table` is both the alias and the virtual table `t`."""
     tables: tuple[Table, ...] = (
@@ -49,6 +51,7 @@ def expansion_of(
         mapping_table("t", table or {}),
     )
     snapshot = configuration(rule(action, ANYONE, OURS), *more_rules, tables=tables)
+    snapshot = msgspec.structs.replace(snapshot, language=language)
     return expand_rcpt(snapshot, Tables(snapshot), session or facts(), rcpt)
 
 
@@ -261,6 +264,44 @@ def test_virtual_keys_in_order(table: dict[str, str], expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("rcpt", "table", "expected"),
+    [
+        pytest.param(
+            '"a b"@example.test', {'"a b"@example.test': "alice", "@": "root"}, "alice", id="as it is written"
+        ),
+        pytest.param('"a b"@example.test', {"a b@example.test": "alice", "@": "root"}, "alice", id="without quotes"),
+        pytest.param('"A b+tag"@example.test', {'"a b"@example.test': "alice", "@": "root"}, "alice", id="a tag"),
+        pytest.param('"a b"@example.test', {'"a b"': "alice", "@": "root"}, "alice", id="without the domain"),
+        pytest.param('"a@b"@example.test', {'"a@b"': "alice", "a@b": "joe"}, "alice", id="an @, without the domain"),
+        pytest.param(
+            '"a@other.test"@example.test',
+            {"a@other.test": "joe", "@": "root"},
+            "root",
+            id="no address of another domain",
+        ),
+        pytest.param(
+            '"@other.test"@example.test',
+            {"@other.test": "joe", "@": "root"},
+            "root",
+            id="no catch-all of another domain",
+        ),
+        pytest.param("é@example.test", {"é@example.test": "alice", "@": "root"}, "alice", id="beyond ASCII"),
+    ],
+)
+@pytest.mark.parametrize("language", [CLASSIC, MODERN])
+def test_quoted_local_parts_in_virtual_tables(rcpt: str, table: dict[str, str], expected: str, language: str) -> None:
+    found = expansion_of(rcpt, local_action(virtual="t"), table=table, language=language)
+    assert reached(found) == [(rcpt, expected)]
+
+
+@pytest.mark.parametrize("key", ["a b", '"a b"', '"bob@other.test"'])
+def test_quoted_local_parts_in_alias_tables(key: str) -> None:
+    rcpt = f"{local_part(local_content(key))}@example.test"
+    found = expansion_of(rcpt, local_action(alias="t"), table={key: "alice", "bob@other.test": "root"})
+    assert reached(found) == [(rcpt, "alice")]
+
+
+@pytest.mark.parametrize(
     ("table", "expected"),
     [
         pytest.param({"a": "x@far.test"}, [("x@far.test", "far.test")], id="an address is relayed"),
@@ -342,3 +383,31 @@ def test_the_walk_asks_and_is_resumed() -> None:
         ForwardQuery("users", "alice"),
     ]
     assert reached(done.value.value) == [("root@example.test", "alice")]
+
+
+# Formats
+
+
+@pytest.mark.parametrize(
+    ("target", "language", "sender", "detail"),
+    [
+        pytest.param("~/%{sender.user}", CLASSIC, "", "format token is empty: sender.user", id="null sender, classic"),
+        pytest.param("~/%{sender.user}", MODERN, "", "", id="null sender, modern"),
+        pytest.param(
+            "~/%{rcpt.user[5:]}", MODERN, "s@peer.test", "format range out of bounds: rcpt.user[5:]", id="range"
+        ),
+        pytest.param("~/%{rcpt.user[4:]}", MODERN, "s@peer.test", "", id="a range that fits"),
+        pytest.param("~/%{nosuch}", CLASSIC, "s@peer.test", "unknown format token: nosuch", id="unknown token"),
+    ],
+)
+def test_what_mda_could_not_expand_is_not_taken(target: str, language: str, sender: str, detail: str) -> None:
+    action = msgspec.structs.replace(local_action(), target=target)
+    found = expansion_of("alice@example.test", action, session=facts(sender=sender), language=language)
+    assert (found.refusal, found.detail) == ((LATER, f"maildir {target}: {detail}") if detail else (None, ""))
+
+
+def test_formats_of_commands_in_tables_are_looked_at_too() -> None:
+    users = {"a": "|deliver %{rcpt.user}", "b": "|deliver %{nosuch}"}
+    action = msgspec.structs.replace(local_action(alias="t"), user="bob")
+    assert reached(expansion_of("a@example.test", action, table=users)) == [("a@example.test", "bob")]
+    assert expansion_of("b@example.test", action, table=users).refusal == LATER

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from smtpfleet.contracts.envelope import Envelope, LocalDispatcher
 from smtpfleet.mail.address import parse_mailbox
-from smtpfleet.mail.formats import FormatError, expand_format
+from smtpfleet.mail.formats import FormatError, expand_format, format_fault
 
 
 def envelope(*, sender: str = "s@peer.test", rcpt: str = "User+Tag@Example.org", dest: str = "") -> Envelope:
@@ -163,3 +163,39 @@ def test_no_format_breaks_the_expander(text: str, is_modern: bool) -> None:
         assert str(fault)
     else:
         assert len(result) <= 1024
+
+
+@pytest.mark.parametrize(
+    ("rcpt", "text", "result"),
+    [
+        pytest.param('"a b+c d"@x.test', "%{rcpt.user:strip}", '"a b"', id="quotes stay where they must"),
+        pytest.param('"a+c d"@x.test', "%{rcpt.user:strip}", "a", id="and go where they need not"),
+        pytest.param('"a+c@d"@x.test', "%{rcpt:strip}", "a@x.test", id="an @ of the subaddress"),
+        pytest.param('"a+c@d"@x.test', "%{rcpt.user:strip}", "a", id="also where no domain follows"),
+        pytest.param('"a@d"@x.test', "%{rcpt.user:strip}", '"a@d"', id="no subaddress"),
+    ],
+)
+def test_strip_of_quoted_local_parts(rcpt: str, text: str, result: str) -> None:
+    assert expanded(text, rcpt=rcpt) == result
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        pytest.param("~/%{rcpt.user}/%%{nosuch}/%u/100%", "", id="nothing wrong"),
+        pytest.param("%{RCPT.User[0:2]:Lowercase|raw}%{dest[-3:]}", "", id="in any letter case, with ranges"),
+        pytest.param("%{nosuch}", "unknown format token: nosuch", id="token"),
+        pytest.param("%{}", "unknown format token: ", id="nothing between the braces"),
+        pytest.param("%{rcpt:lower}", "unknown format modifier: lower", id="modifier"),
+        pytest.param("%{rcpt[4:2]}", "format range out of bounds: rcpt[4:2]", id="a range that is never there"),
+        pytest.param("%{rcpt[2000]}", "format range out of bounds: rcpt[2000]", id="an offset that is never there"),
+        pytest.param("%{rcpt[400]}", "", id="an offset that may be there"),
+        pytest.param("%{mbox.from}", "unknown format token: mbox.from", id="a token of the modern form"),
+    ],
+)
+def test_what_no_envelope_can_expand(text: str, fault: str) -> None:
+    assert format_fault(text) == fault
+
+
+def test_a_token_of_the_modern_form_in_the_modern_form() -> None:
+    assert format_fault("%{mbox.from}", is_modern=True) == ""

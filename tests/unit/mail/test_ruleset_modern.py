@@ -135,6 +135,8 @@ def test_an_unknown_condition_is_an_error_and_not_a_mismatch(kind: str) -> None:
         pytest.param("u+t@d.org", "u@*.org", True, id="a user of a wildcard, with a tag"),
         pytest.param("v@d.org", "u@*.org", False, id="another user of a wildcard"),
         pytest.param("+t@d.org", "@e.org", False, id="nothing before the tag"),
+        pytest.param('"u+to do"@d.org', "u@d.org", True, id="a tag in quotes"),
+        pytest.param('"u+t@e.org"@d.org', "u@e.org", False, id="a tag with an @"),
         pytest.param("U@D.ORG", "u@d.org", True, id="letter case"),
         pytest.param("postmaster", "postmaster", True, id="an address without a domain"),
         pytest.param("u@d.org", "u@", True, id="a user and an at sign"),

@@ -10,7 +10,7 @@ from smtpfleet.contracts.outcome import OutcomeKind
 from smtpfleet.mail.tables import Tables, UserInfo
 from smtpfleet.mda.attempt import Attempt
 from smtpfleet.mda.delivery import folder_of, new_delivery
-from smtpfleet.mda.users import find_user
+from smtpfleet.mda.users import Userbases, find_user
 from tests.support.local_mail import delivery_of, loaded, local_configuration, local_envelope
 
 OWN_UID = 1234
@@ -25,6 +25,9 @@ OWN_UID = 1234
         pytest.param("alice+..lists@example.test", ".lists", id="leading dots go"),
         pytest.param("alice+..@example.test", "", id="only dots"),
         pytest.param("alice+@example.test", "", id="empty"),
+        pytest.param('"alice+to do"@example.test', ".to do", id="of a quoted local part"),
+        pytest.param('"alice+a@b"@example.test', ".a@b", id="with an @"),
+        pytest.param('"alice"', "", id="nothing but a quoted local part"),
         pytest.param("alice+../../etc@example.test", ".:..:etc", id="slashes"),
         pytest.param("alice+a*b?@example.test", ".a:b:", id="wildcards"),
         pytest.param("alice+a\0b@example.test", "", id="control character"),
@@ -85,21 +88,27 @@ def test_control_characters_of_an_address_make_no_header_line(tmp_path: Path) ->
 )
 def test_user_lookup_failures(userbase: dict[str, str], user: str, kind: str, code: int, text: str) -> None:
     tables = Tables(local_configuration(userbase))
-    attempt = find_user(tables, LocalDispatcher("maildir", "~/Maildir", user, "users"), "e" * 24, own_uid=OWN_UID)
+    attempt = find_user(
+        Userbases(tables, {}), LocalDispatcher("maildir", "~/Maildir", user, "users"), "e" * 24, own_uid=OWN_UID
+    )
     assert isinstance(attempt, Attempt), attempt
     assert (attempt.kind.value, attempt.status.code, attempt.status.text) == (kind, code, text)
 
 
 def test_an_operator_is_told_how_to_mend_a_uid() -> None:
     tables = Tables(local_configuration({"alice": "99:1:/h"}))
-    attempt = find_user(tables, LocalDispatcher("maildir", "~/Maildir", "alice", "users"), "e" * 24, own_uid=OWN_UID)
+    attempt = find_user(
+        Userbases(tables, {}), LocalDispatcher("maildir", "~/Maildir", "alice", "users"), "e" * 24, own_uid=OWN_UID
+    )
     assert isinstance(attempt, Attempt)
     assert "run mda as 99 or write 1234 into the userbase" in attempt.detail
 
 
 def test_a_userbase_that_left_the_configuration_fails_temporarily() -> None:
     tables = Tables(local_configuration({}))
-    attempt = find_user(tables, LocalDispatcher("maildir", "~/Maildir", "alice", "other"), "e" * 24, own_uid=OWN_UID)
+    attempt = find_user(
+        Userbases(tables, {}), LocalDispatcher("maildir", "~/Maildir", "alice", "other"), "e" * 24, own_uid=OWN_UID
+    )
     assert isinstance(attempt, Attempt)
     assert attempt.kind is OutcomeKind.TEMPFAIL
     assert "other" in attempt.detail
@@ -107,5 +116,7 @@ def test_a_userbase_that_left_the_configuration_fails_temporarily() -> None:
 
 def test_a_user_that_fits() -> None:
     tables = Tables(local_configuration({"alice": f"{OWN_UID}:7:/home/alice"}))
-    user = find_user(tables, LocalDispatcher("maildir", "~/Maildir", "alice", "users"), "e" * 24, own_uid=OWN_UID)
+    user = find_user(
+        Userbases(tables, {}), LocalDispatcher("maildir", "~/Maildir", "alice", "users"), "e" * 24, own_uid=OWN_UID
+    )
     assert user == UserInfo("alice", OWN_UID, 7, "/home/alice")

@@ -12,6 +12,7 @@ from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from smtpfleet.contracts.configuration import CLASSIC, MODERN
+from smtpfleet.contracts.envelope import EnvelopeFlag
 from smtpfleet.contracts.outcome import OutcomeKind
 from smtpfleet.mda import lmtp
 from smtpfleet.mda.attempt import Attempt
@@ -58,13 +59,13 @@ class Mailstore:
 
 
 @contextlib.asynccontextmanager
-async def real_server(store: Mailstore, path: str = "") -> AsyncIterator[str]:
+async def real_server(store: Mailstore, path: str = "", *, has_utf8: bool = False) -> AsyncIterator[str]:
     """A running server; yields the target that names it."""
     loop = asyncio.get_running_loop()
     sessions: list[LMTP] = []
 
     def factory() -> LMTP:
-        sessions.append(LMTP(store, hostname="store.test", enable_SMTPUTF8=False, loop=loop))
+        sessions.append(LMTP(store, hostname="store.test", enable_SMTPUTF8=has_utf8, loop=loop))
         return sessions[-1]
 
     server = await (loop.create_unix_server(factory, path) if path else loop.create_server(factory, "127.0.0.1", 0))
@@ -82,8 +83,11 @@ async def deliver(
     is_rcpt_to: bool = False,
     pieces: list[bytes] | None = None,
     user: str = "alice",
+    sender: str = "bob@example.net",
+    flags: int = 0,
 ) -> Attempt:
-    envelope = local_envelope(method="lmtp", target=target, dest="alice+tag@example.test", user=user)
+    envelope = local_envelope(method="lmtp", target=target, dest="alice+tag@example.test", user=user, sender=sender)
+    envelope = msgspec.structs.replace(envelope, flags=flags)
     dispatcher = msgspec.structs.replace(envelope.dispatcher, is_rcpt_to=is_rcpt_to)
     envelope = msgspec.structs.replace(envelope, dispatcher=dispatcher)
     client = GivenWork()
@@ -116,6 +120,29 @@ async def test_a_message_is_handed_over(language: str, is_rcpt_to: bool, hello: 
     (envelope,) = store.envelopes
     assert (store.hello, envelope.mail_from, envelope.rcpt_tos) == (hello, "bob@example.net", [rcpt])
     assert envelope.content == PREFIX + CONTENT
+
+
+@pytest.mark.parametrize(
+    ("user", "sender", "flags", "is_said"),
+    [
+        pytest.param("été", "bob@example.net", 0, True, id="user"),
+        pytest.param("alice", "bób@example.net", 0, True, id="sender"),
+        pytest.param("alice", "bob@example.net", EnvelopeFlag.SMTPUTF8, True, id="header"),
+        pytest.param("alice", "bob@example.net", 0, False, id="nothing beyond ASCII"),
+    ],
+)
+async def test_smtputf8_where_it_is_needed_and_known(user: str, sender: str, flags: int, is_said: bool) -> None:
+    store = Mailstore()
+    async with real_server(store, has_utf8=True) as target:
+        attempt = await deliver(target, user=user, sender=sender, flags=flags)
+    assert attempt.kind is OutcomeKind.DELIVERED, attempt
+    (envelope,) = store.envelopes
+    assert (envelope.mail_from, envelope.rcpt_tos, envelope.smtp_utf8) == (sender, [user], is_said)
+
+
+async def test_a_peer_that_does_not_know_smtputf8_judges_for_itself() -> None:
+    async with odd_peer(b"220 hi\r\n", OK, OK, OK, b"354 go\r\n", OK) as target:
+        assert (await deliver(target, sender="bób@example.net")).kind is OutcomeKind.DELIVERED
 
 
 async def test_a_socket_of_this_host(tmp_path: Path) -> None:

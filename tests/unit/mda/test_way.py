@@ -105,6 +105,7 @@ def test_the_environment_says_who_and_nothing_of_ours() -> None:
         "RECIPIENT": "alice@example.test", "SENDER": "bob@x",
     }  # fmt: skip
     assert "EXTENSION" not in environment(local_envelope(), ALICE, "+")
+    assert environment(local_envelope(dest='"info+to do"@x.test'), ALICE, "+")["EXTENSION"] == "to do"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +130,8 @@ def test_no_lmtp_targets(target: str) -> None:
 def test_a_user_name_is_quoted_where_it_must_be() -> None:
     made = way("lmtp", "h:24", user=UserInfo('a b>"c', 1, 1, "/h"))
     assert isinstance(made, LmtpWay) and made.rcpt == '"a b>\\"c"'
+    made = way("lmtp", "h:24", user=UserInfo("été", 1, 1, "/h"))
+    assert isinstance(made, LmtpWay) and made.rcpt == "été"
     with pytest.raises(FormatError):
         way("lmtp", "h:24", user=UserInfo("a\r\nRSET", 1, 1, "/h"))
 

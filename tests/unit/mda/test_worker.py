@@ -8,9 +8,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import Struct
 
-from smtpfleet.contracts.commands import BATCH_BYTES
+from smtpfleet.contracts.commands import BATCH_BYTES, TableQuery, TableReply, TableService
 from smtpfleet.contracts.configuration import DEFAULT_LIMITS
+from smtpfleet.contracts.subjects import Subject
 from smtpfleet.mail.tables import Tables
 from smtpfleet.mda.attempt import Attempt, delivered, looped, tempfailed
 from smtpfleet.mda.delivery import Delivery
@@ -22,6 +24,7 @@ from smtpfleet.mda.stream import StreamedFile, deliver_stream
 from smtpfleet.mda.way import LocalPolicy
 from smtpfleet.mda.worker import Worker, delivery_line, duration_text
 from smtpfleet.runtime.maillog import MailLog
+from smtpfleet.runtime.table_client import TableClient
 from tests.support.fake_leases import GivenWork
 from tests.support.local_mail import (
     CONTENT,
@@ -33,6 +36,25 @@ from tests.support.local_mail import (
     local_envelope,
 )
 from tests.support.until import until
+
+
+class Database:
+    """config, as mda asks it for users of tables that are not in the snapshot. Answers once `gate` is open."""
+
+    def __init__(self, homes: Path) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.fault = ""
+        self.queries: list[TableQuery] = []
+        self._users = {name: f"{os.geteuid()}:0:{homes / name}" for name in ("carol", "dave")}
+
+    async def request(self, subject: Subject, payload: Struct, *, timeout_s: float = 10.0) -> TableReply:
+        assert isinstance(payload, TableQuery)
+        self.queries.append(payload)
+        await self.gate.wait()
+        if self.fault:
+            return TableReply(self.fault, [], 0.0)
+        return TableReply("", [self._users.get(key) for key in payload.keys], 0.0)
 
 
 class Bench:
@@ -50,10 +72,12 @@ class Bench:
         self.singles = Singles(self.client.read_content)
         self.sessions = Sessions(4, lambda: DEFAULT_LIMITS, self._deliver, self._deliver_large, self.singles.deliver)
         self.mail_log = MailLog("mda", stream=self.log)
+        self.database = Database(homes)
         self.worker = Worker(
             self.client,  # type: ignore[arg-type]
             self.sessions,
             lambda: tables,
+            TableClient(self.database),
             self.mail_log,
             lambda work, name: asyncio.get_running_loop().create_task(work, name=name),
             lambda: LocalPolicy(mbox_folder=str(homes)),
@@ -118,6 +142,59 @@ async def test_every_kind_of_outcome_is_reported_and_logged(tmp_path: Path) -> N
     assert 'result="Loop" stat="Loop detected"' in lines[local_envelope(2).evpid]
     assert 'result="PermFail" stat="Permanent failure in user lookup"' in lines[local_envelope(3).evpid]
     assert 'result="TempFail"' in lines[local_envelope(4).evpid]
+
+
+async def test_users_that_the_snapshot_does_not_know_are_asked_for_together(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    mails = [local_envelope(n, user=("carol", "dave")[n % 2], userbase="people") for n in range(6)]
+    nobody = local_envelope(7, user="erin", userbase="people")
+    lease = bench.client.give([loaded(envelope) for envelope in (*mails, nobody)])
+    await lease.finished()
+    assert {outcome.evpid: outcome.kind.value for outcome in lease.reported} == (
+        {e.evpid: "delivered" for e in mails} | {nobody.evpid: "permfail"}
+    )
+    assert bench.database.queries == [TableQuery("people", TableService.USERINFO, "lookup", ["carol", "dave", "erin"])]
+    assert len(files_in(tmp_path / "carol/Maildir/new")) == len(files_in(tmp_path / "dave/Maildir/new")) == 3
+    await bench.drain()
+
+
+async def test_a_database_that_hangs_holds_up_nobody_else(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.database.gate.clear()
+    asked = [
+        local_envelope(1, user="carol", userbase="people"),
+        local_envelope(2, user="dave", userbase="people", method="mbox"),
+    ]
+    known = local_envelope(3)
+    lease = bench.client.give([loaded(envelope) for envelope in (*asked, known)])
+    await until(lambda: [outcome.evpid for outcome in lease.reported] == [known.evpid], lambda: lease.reported)
+    assert not lease.is_finished
+    bench.database.gate.set()
+    await lease.finished()
+    assert [outcome.kind.value for outcome in lease.reported] == ["delivered"] * 3
+    await bench.drain()
+
+
+async def test_a_database_that_cannot_answer_is_a_temporary_failure_that_says_why(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.database.fault = "table people: no such file"
+    lease = bench.client.give([loaded(local_envelope(1, user="carol", userbase="people")), loaded(local_envelope(2))])
+    await lease.finished()
+    assert sorted(outcome.kind.value for outcome in lease.reported) == ["delivered", "tempfail"]
+    await bench.drain()
+    bench.mail_log.flush()
+    assert 'stat="Temporary failure in user lookup" detail="table people: no such file"' in bench.log.getvalue()
+
+
+async def test_mail_whose_user_is_being_asked_for_goes_back_untried_when_we_drain(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.database.gate.clear()
+    envelope = local_envelope(1, user="carol", userbase="people")
+    lease = bench.client.give([loaded(envelope)])
+    await until(lambda: bool(bench.database.queries), lambda: bench.database.queries)
+    asyncio.get_running_loop().call_later(0.05, bench.database.gate.set)
+    await bench.drain()
+    assert (lease.reported, lease.released) == ([], [envelope.evpid])
 
 
 async def test_a_large_message_is_streamed(tmp_path: Path) -> None:

@@ -254,6 +254,26 @@ async def test_a_bounce_waits_while_its_way_is_not_known(parts: Parts, monkeypat
     assert (await parts.views.summary()).bouncing == 0
 
 
+async def test_a_bounce_whose_way_is_never_known_is_given_up_after_seven_days(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await parts.committer.commit([new_message(remote())])
+    work = await claim(parts)
+    await load(parts, work)
+    await report(parts, work, OutcomeKind.PERMFAIL, S550)
+
+    async def fails(envelope: Envelope) -> Expansion:
+        return Expansion((), S451_LOCAL_ERROR, "format token is empty")
+
+    monkeypatch.setattr(parts.bouncer, "_expand", fails)
+    now_ms = parts.store.now_ms
+    for days, bouncing in ((6.9, 1), (7.1, 0)):
+        monkeypatch.setattr(parts.store, "now_ms", lambda days=days: now_ms() + int(days * 86_400_000))
+        await parts.bouncer._write_due(work.shard)
+        assert (await parts.views.summary()).bouncing == bouncing
+    assert (await parts.views.summary()).messages == 0
+
+
 async def test_a_null_sender_is_never_answered(parts: Parts) -> None:
     await parts.committer.commit([new_message(remote(), sender="")])
     work = await claim(parts)

@@ -139,3 +139,27 @@ def full_name(user: str) -> str:
 def strip_tag(name: str, delimiter: str) -> str:
     """A name without its subaddress; "" parts nothing."""
     return name.partition(delimiter)[0] if delimiter else name
+
+
+def without_tag(user: str, delimiter: str) -> str:
+    """A local part without its subaddress; a quoted one keeps its quotes only where it still needs them."""
+    if not user.startswith('"'):
+        return strip_tag(user, delimiter)
+    content = strip_tag(local_content(user), delimiter)
+    return local_part(content) if content else ""
+
+
+def tag_of(user: str, delimiter: str) -> str:
+    """The subaddress of a local part, "" where it has none."""
+    return local_content(user).partition(delimiter)[2] if delimiter else ""
+
+
+def table_keys(name: str) -> tuple[str, ...]:
+    """What a table of users may call `name`, which comes without quotes: the name, and, where it needs quotes, first the local part.
+
+    One with an `@` is asked for in quotes alone: `"root@other.example"@ours.example` is not the entry of `root@other.example`.
+    """
+    written = local_part(name) if name else name
+    if written == name:
+        return (name,)
+    return (written,) if "@" in name else (written, name)

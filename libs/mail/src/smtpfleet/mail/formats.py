@@ -1,15 +1,16 @@
 """Format strings of delivery targets: `~/` and `%{rcpt.user[0:2]:lowercase|strip}`.
 
 Owns the substitution (reference 1.7) and what keeps a value from a peer harmless in a path: no slash, no wildcard, no climbing with
-`..`. Never touches the file system and never builds a shell command. Called by mda for each envelope.
+`..`. Never touches the file system and never builds a shell command. Called by mda for each envelope, by walk to know at RCPT whether mda
+can, and by config for formats that no envelope fits.
 OpenSMTPD: lka_session.c lka_expand_format, lka_expand_token.
 """
 
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
-from smtpfleet.contracts.envelope import Envelope
-from smtpfleet.mail.address import SUBADDRESS_DELIMITER, split_address, strip_tag
+from smtpfleet.mail.address import SUBADDRESS_DELIMITER, split_address, without_tag
 
 RESULT_LIMIT = 1024
 """Longest result (OpenSMTPD EXPAND_BUFFER)."""
@@ -27,6 +28,26 @@ _MAILER_DAEMON = "MAILER-DAEMON"
 """What %{mbox.from} is for the null sender (7.8 mda_variables.c)."""
 
 
+_NAMES = (
+    "user.username",
+    "user.directory",
+    *(f"{who}{part}" for who in ("sender", "rcpt", "dest") for part in ("", ".user", ".domain")),
+)
+_MODERN_NAME = "mbox.from"
+_MODIFIERS = ("lowercase", "uppercase", "strip", "raw")
+
+
+class Addresses(Protocol):
+    """What of an envelope a format can name."""
+
+    @property
+    def sender(self) -> str: ...
+    @property
+    def rcpt(self) -> str: ...
+    @property
+    def dest(self) -> str: ...
+
+
 class FormatError(ValueError):
     """The text cannot be expanded for this envelope; the delivery is to be tried later, when the operator has mended the format."""
 
@@ -34,7 +55,7 @@ class FormatError(ValueError):
 def expand_format(
     text: str,
     *,
-    envelope: Envelope,
+    envelope: Addresses,
     home: str,
     username: str,
     is_modern: bool = False,
@@ -66,7 +87,7 @@ class _Rules:
     may_be_empty: bool
 
 
-def _values(envelope: Envelope, home: str, username: str, *, is_modern: bool) -> dict[str, str]:
+def _values(envelope: Addresses, home: str, username: str, *, is_modern: bool) -> dict[str, str]:
     values = {"user.username": username, "user.directory": home}
     for name, address in (("sender", envelope.sender), ("rcpt", envelope.rcpt), ("dest", envelope.dest)):
         mailbox = split_address(address)
@@ -76,31 +97,71 @@ def _values(envelope: Envelope, home: str, username: str, *, is_modern: bool) ->
     return values
 
 
-def _expand_token(token: str, values: dict[str, str], rules: _Rules) -> str:
-    found = _TOKEN_PARTS(token)
+def format_fault(text: str, *, is_modern: bool = False) -> str:
+    """Why `text` can be expanded for no envelope at all, "" where it can for some."""
+    for found in _TOKEN.finditer(text):
+        if found.group(1) is None:
+            continue
+        try:
+            token = _parse_token(found.group(1))
+        except FormatError as error:
+            return str(error)
+        if token.name == _MODERN_NAME and not is_modern:
+            return f"unknown format token: {token.text}"
+        if token.end is not None and 0 <= token.end < (token.begin or 0):
+            return f"format range out of bounds: {token.text}"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """`name[begin:end]:modifiers`, or `name[single]`; None for what is not there."""
+
+    text: str
+    name: str
+    single: int | None
+    begin: int | None
+    end: int | None
+    modifiers: tuple[str, ...]
+
+
+def _parse_token(text: str) -> _Token:
+    found = _TOKEN_PARTS(text)
     name = found.group(1).lower() if found else ""
-    if found is None or name not in values:
-        raise FormatError(f"unknown format token: {token}")
-    value = values[name]
+    if found is None or name not in (*_NAMES, _MODERN_NAME):
+        raise FormatError(f"unknown format token: {text}")
+    single, begin, end = (None if digits is None else int(digits) for digits in found.group(2, 3, 4))
+    if max(abs(number or 0) for number in (single, begin, end)) > OFFSET_LIMIT:
+        raise FormatError(f"format range out of bounds: {text}")
+    modifiers = tuple(found.group(5).lower().split("|")) if found.group(5) is not None else ()
+    for modifier in modifiers:
+        if modifier not in _MODIFIERS:
+            raise FormatError(f"unknown format modifier: {modifier}")
+    return _Token(text, name, single, begin, end, modifiers)
+
+
+def _expand_token(text: str, values: dict[str, str], rules: _Rules) -> str:
+    token = _parse_token(text)
+    if token.name not in values:
+        raise FormatError(f"unknown format token: {text}")
+    value = values[token.name]
     # 7.8 leaves slashes alone; a peer's address must not choose folders, so here they go in both forms.
-    if name != "user.directory":
+    if token.name != "user.directory":
         value = value.replace("/", ":")
-    value = _modify(value, found.group(5), rules)
+    value = _modify(value, token.modifiers, rules)
     if not value and rules.may_be_empty:
         return ""
-    single, begin, end = found.group(2, 3, 4)
-    if single is not None:
-        value = _slice(token, value, int(single), None)
-    elif begin is not None or end is not None:
-        value = _slice(token, value, int(begin or 0), int(end) if end is not None else OFFSET_LIMIT)
+    if token.single is not None:
+        value = _slice(text, value, token.single, None)
+    elif token.begin is not None or token.end is not None:
+        value = _slice(text, value, token.begin or 0, token.end if token.end is not None else OFFSET_LIMIT)
     if not value:
-        raise FormatError(f"format token is empty: {token}")
+        raise FormatError(f"format token is empty: {text}")
     return value
 
 
-def _modify(value: str, modifiers: str | None, rules: _Rules) -> str:
-    is_raw = False
-    for modifier in modifiers.lower().split("|") if modifiers is not None else ():
+def _modify(value: str, modifiers: tuple[str, ...], rules: _Rules) -> str:
+    for modifier in modifiers:
         match modifier:
             case "lowercase":
                 value = value.lower()
@@ -108,25 +169,22 @@ def _modify(value: str, modifiers: str | None, rules: _Rules) -> str:
                 value = value.upper()
             case "strip":
                 value = _without_tag(value, rules.delimiter)
-            case "raw":
-                is_raw = True
-            case _:
-                raise FormatError(f"unknown format modifier: {modifier}")
-    return value if is_raw else value.translate(rules.unsafe)
+    return value if "raw" in modifiers else value.translate(rules.unsafe)
 
 
 def _without_tag(value: str, delimiter: str) -> str:
     user, at, domain = value.rpartition("@")
-    if not at:
-        user, domain = domain, ""
-    return strip_tag(user, delimiter) + at + domain
+    # The `@` of a local part alone stands in quotes.
+    if not at or domain.endswith('"'):
+        return without_tag(value, delimiter)
+    return without_tag(user, delimiter) + at + domain
 
 
 def _slice(token: str, value: str, begin: int, end: int | None) -> str:
     """From begin to end, both included; end None is begin alone. A negative begin counts from the end; a negative end is that
     much less than the last position, so `[0:-4]` of example.org is example."""
     length = len(value)
-    if max(abs(begin), abs(end or 0)) > OFFSET_LIMIT or begin >= length:
+    if begin >= length:
         raise FormatError(f"format range out of bounds: {token}")
     if begin < 0:
         begin += length

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
+from smtpfleet.mail.address import without_tag
 from smtpfleet.mail.expressions import BadExpression, Expression
 
 PEER_CACHE_COUNT = 4096
@@ -175,7 +176,7 @@ class ModernAddressPatterns:
         if not user:
             return False
         # An entry with a delimiter can only equal the whole user, one without only the user without its tag.
-        untagged = user.partition(self._delimiter)[0] if self._delimiter else user
+        untagged = without_tag(user, self._delimiter)
         return any(self._has_user(each, domain) for each in {user, untagged} if each)
 
     def _has_user(self, user: str, domain: str) -> bool:

@@ -118,6 +118,10 @@ class Tables:
         answered._answers = answers  # a copy of ours: compiled matchers stay shared
         return answered
 
+    def is_elsewhere(self, table: str) -> bool:
+        """Whether config has to be asked for what the table answers."""
+        return table in self._elsewhere
+
     def _entries_of(self, table: str) -> dict[str, str]:
         entries = self._entries.get(table)
         if entries is None:

@@ -13,10 +13,10 @@ from typing import Any
 
 from smtpfleet.contracts.commands import ForwardQuery, ForwardReply
 from smtpfleet.contracts.configuration import ExpandAction, LocalAction, RejectAction, RelayAction, Rule
-from smtpfleet.contracts.envelope import Dispatcher
+from smtpfleet.contracts.envelope import Dispatcher, LocalDispatcher
 from smtpfleet.contracts.srs import SrsRestoreQuery, SrsRestoreReply
 from smtpfleet.contracts.status import S451_LOCAL_ERROR, Status, status_from_reply
-from smtpfleet.mail.address import SUBADDRESS_DELIMITER, Mailbox, full_name, split_address, strip_tag
+from smtpfleet.mail.address import SUBADDRESS_DELIMITER, Mailbox, full_name, split_address, strip_tag, table_keys
 from smtpfleet.mail.aliases import EMPTY_INCLUDE, AliasFault, Target, TargetKind, parse_targets
 from smtpfleet.mail.dispatch import (
     local_dispatcher,
@@ -38,6 +38,7 @@ from smtpfleet.mail.expansion import (
     RuleQuery,
     UserQuery,
 )
+from smtpfleet.mail.formats import FormatError, expand_format
 from smtpfleet.mail.relay_url import BadRelayUrl, parse_modern_relay
 from smtpfleet.mail.srs import is_srs
 from smtpfleet.mail.tables import UserInfo
@@ -65,6 +66,15 @@ class Style:
     has_srs: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Addresses:
+    """formats.Addresses of an envelope to be."""
+
+    sender: str
+    rcpt: str
+    dest: str
+
+
 @dataclass(slots=True, eq=False)
 class _Node:
     """A target on the way. address: the nearest address node, which is the dest of what is delivered below it.
@@ -82,10 +92,8 @@ class _Node:
 
 def expansion_steps(style: Style, sender: str, rcpt: str) -> Steps:
     """The walk: yields queries, is resumed with answers, returns the Expansion. `rcpt` is valid, or `postmaster` without a domain."""
-    if "@" not in rcpt:
-        rcpt = f"{rcpt}@{style.hostname}"
-    walk = _Walk(style, sender)
-    walk.add(_Node(TargetKind.ADDRESS, rcpt, 0, None, None))
+    walk = _Walk(style, sender, rcpt)
+    walk.add(_Node(TargetKind.ADDRESS, rcpt if "@" in rcpt else f"{rcpt}@{style.hostname}", 0, None, None))
     while walk.waiting:
         refusal = yield from walk.visit(walk.waiting.popleft())
         if refusal is not None:
@@ -97,11 +105,13 @@ def expansion_steps(style: Style, sender: str, rcpt: str) -> Steps:
 
 
 class _Walk:
-    """State of one recipient's expansion: nodes to visit, nodes seen, destinations found in the order of the text."""
+    """State of one recipient's expansion: nodes to visit, nodes seen, destinations found in the order of the text. rcpt: as the peer
+    gave it."""
 
-    def __init__(self, style: Style, sender: str) -> None:
+    def __init__(self, style: Style, sender: str, rcpt: str) -> None:
         self._style = style
         self._sender = sender
+        self._rcpt = rcpt
         self._seen: set[tuple[object, ...]] = set()
         self.waiting: deque[_Node] = deque()
         self.destinations: list[Destination] = []
@@ -162,9 +172,9 @@ class _Walk:
         return self._add_entry(node, node, rule, value, action.virtual)
 
     def _virtual_keys(self, name: str, user: str, domain: str) -> tuple[str, ...]:
-        if not self._style.is_modern or name == user:
-            return (f"{user}@{domain}", user, f"@{domain}", "@")
-        return (f"{name}@{domain}", f"{user}@{domain}", name, user, f"@{domain}", "@")
+        names = (name, user) if self._style.is_modern and name != user else (user,)
+        addresses = [f"{key}@{domain}" for each in names for key in dict.fromkeys((*table_keys(each), each))]
+        return (*addresses, *(key for each in names for key in table_keys(each)), f"@{domain}", "@")
 
     def _relay(self, node: _Node, rule: Rule, action: RelayAction, dest: Mailbox) -> _Refusal:
         sender = rewrite_sender(self._sender, action, self._style.hostname)
@@ -191,7 +201,8 @@ class _Walk:
         name = node.value
         user = strip_tag(name, self._style.delimiter) if self._style.is_modern else name
         if action.alias and not node.is_same_user:
-            value: str | None = yield AliasQuery(action.alias, (name,) if name == user else (name, user))
+            keys = table_keys(name) if name == user else (*table_keys(name), *table_keys(user))
+            value: str | None = yield AliasQuery(action.alias, keys)
             if value is not None:
                 return self._add_entry(node, address, rule, value, action.alias)
         if not user or len(user) > USER_LIMIT:
@@ -215,8 +226,8 @@ class _Walk:
             known: UserInfo | None = yield UserQuery(action.userbase, action.user)
             if known is None:
                 return _refuse(S451_LOCAL_ERROR, f"the action's user {action.user} is not in table {action.userbase}")
-        self._deliver(address, local_dispatcher(action, user), rule, self._sender)
-        return None
+            info = known
+        return self._deliver_here(address, local_dispatcher(action, user), rule, info)
 
     def _forward_targets(self, info: UserInfo, forward: ForwardReply) -> tuple[Target, ...] | Expansion:
         """The targets of a `.forward` that is there, or why it cannot be followed."""
@@ -245,8 +256,7 @@ class _Walk:
         info: UserInfo | None = yield UserQuery(action.userbase, user)
         if info is None:
             return _refuse(S550_INVALID_RECIPIENT, f"no user {user} in table {action.userbase} for {node.value}")
-        self._deliver(address, program_dispatcher(node.kind, node.value, action, user), rule, self._sender)
-        return None
+        return self._deliver_here(address, program_dispatcher(node.kind, node.value, action, user), rule, info)
 
     def _add_entry(self, node: _Node, address: _Node, rule: Rule, value: str, table: str) -> Expansion | None:
         """The targets of a table's entry as children of `node`."""
@@ -264,6 +274,26 @@ class _Walk:
             is_same = kind is node.kind is TargetKind.USER and value in (node.value, owner)
             of_owner = owner if kind in _PROGRAMS else ""
             self.add(_Node(kind, value, node.depth + 1, address, rule, is_same, of_owner))
+
+    def _deliver_here(
+        self, address: _Node, dispatcher: LocalDispatcher, rule: Rule, user: UserInfo
+    ) -> Expansion | None:
+        """A local destination, unless its format does not fit these addresses: what mda could never deliver is not taken."""
+        if "%" in dispatcher.target:
+            addresses = _Addresses(self._sender, self._rcpt, address.value)
+            try:
+                expand_format(
+                    dispatcher.target,
+                    envelope=addresses,
+                    home=user.home,
+                    username=user.user,
+                    is_modern=self._style.is_modern,
+                    delimiter=self._style.delimiter,
+                )
+            except FormatError as error:
+                return _refuse(S451_LOCAL_ERROR, f"{dispatcher.method} {dispatcher.target}: {error}")
+        self._deliver(address, dispatcher, rule, self._sender)
+        return None
 
     def _deliver(self, address: _Node, dispatcher: Dispatcher, rule: Rule, sender: str) -> None:
         self.destinations.append(Destination(address.value, dispatcher, rule.expire_s, sender))

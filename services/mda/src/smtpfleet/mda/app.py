@@ -42,7 +42,7 @@ class MdaApp:
             self._deliver_large,
             self._singles.deliver,
         )
-        table_client = TableClient(role.bus)
+        self._table_client = table_client = TableClient(role.bus)
         self._handlers = Handlers(
             lambda table, name: lookup_user(role.snapshot.tables, table_client, table, name),
             obeys_programs=settings.forward_programs or os.geteuid() == 0,
@@ -51,6 +51,7 @@ class MdaApp:
             self._client,
             self._sessions,
             lambda: role.snapshot.tables,
+            table_client,
             role.log,
             lambda work, name: role.spawn(work, name=name),
             lambda: _policy(role.snapshot.current, settings),
@@ -61,6 +62,7 @@ class MdaApp:
         has_configuration = asyncio.Event()
 
         def on_configuration(_: Configuration) -> None:
+            self._table_client.forget()
             has_configuration.set()
 
         self._role.snapshot.on_change(on_configuration)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from smtpfleet.contracts.commands import LoadedMessage
 from smtpfleet.contracts.envelope import Envelope, LocalDispatcher
 from smtpfleet.contracts.status import S451_LOCAL_ERROR, Status
-from smtpfleet.mail.address import SUBADDRESS_DELIMITER
+from smtpfleet.mail.address import SUBADDRESS_DELIMITER, split_address, tag_of
 from smtpfleet.mail.formats import FormatError
 from smtpfleet.mail.headers import header_block
 from smtpfleet.mail.tables import UserInfo
@@ -112,8 +112,7 @@ def has_junk_mark(content: bytes) -> bool:
 
 def folder_of(dest: str, delimiter: str = SUBADDRESS_DELIMITER) -> str:
     """The subaddress folder of `user+tag@domain` as `.tag`, or "" (reference 3.5: leading dots go, `*` and `?` become `:`)."""
-    local = dest.rpartition("@")[0] or dest
-    tag = local.partition(delimiter)[2].lstrip(".")
+    tag = tag_of(split_address(dest).user, delimiter).lstrip(".")
     if not tag or CONTROL.search(tag) or len(tag.encode()) > _TAG_LIMIT_BYTES:
         return ""
     # `/` is allowed in a local part and would leave the maildir; OpenSMTPD lets it through.

@@ -91,12 +91,16 @@ class _Session:
         self._reader = reader
         self._writer = writer
         self._reach = reach
+        self._keywords: set[bytes] = set()
+        """First words of the lines of the last reply: the extensions, after LHLO."""
 
     async def deliver(self, head: bytes, pieces: AsyncIterator[bytes]) -> Status:
         way = self._way
         await self._expect("greeting", 2)
         await self._command("LHLO", f"LHLO {way.hello}", 2)
-        await self._command("MAIL", f"MAIL FROM:<{way.sender}>", 2)
+        # RFC 6531 §3.4: without the word such a peer refuses the addresses. To one that does not know it they go as they are.
+        utf8 = " SMTPUTF8" if way.is_utf8 and b"SMTPUTF8" in self._keywords else ""
+        await self._command("MAIL", f"MAIL FROM:<{way.sender}>{utf8}", 2)
         await self._command("RCPT", f"RCPT TO:<{way.rcpt}>", 2)
         await self._command("DATA", "DATA", 3)
         await self._send(head, pieces)
@@ -135,6 +139,7 @@ class _Session:
     async def _read_reply(self, command: str) -> tuple[int, str]:
         """Code and text of the last line, the one that says most (RFC 5321 §4.2.1)."""
         first_code = b""
+        self._keywords.clear()
         for _ in range(REPLY_LINES_LIMIT):
             try:
                 line = await self._reader.readuntil(b"\n")
@@ -149,6 +154,7 @@ class _Session:
             if first_code and code != first_code:
                 raise LmtpFault(f"{command}: codes of one reply differ")
             first_code = code
+            self._keywords.add(line[4:].partition(b" ")[0].upper())
             if mark != b"-":
                 return int(code), line[4:].decode("utf-8", "replace")
         raise LmtpFault(f"{command}: reply too long")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from smtpfleet.contracts.envelope import Envelope
-from smtpfleet.mail.address import split_address
+from smtpfleet.mail.address import split_address, tag_of
 from smtpfleet.mail.formats import FormatError
 from smtpfleet.mail.tables import UserInfo
 
@@ -62,7 +62,7 @@ def _expand(text: str, envelope: Envelope, user: UserInfo, expand: Expand) -> st
 def environment(envelope: Envelope, user: UserInfo, delimiter: str) -> dict[str, str]:
     """All that a program finds in its environment (reference 11.7); nothing of ours, nothing that could end a line."""
     rcpt = split_address(envelope.rcpt)
-    extension = rcpt.user.partition(delimiter)[2]
+    extension = tag_of(rcpt.user, delimiter)
     variables = {
         "PATH": PATH,
         "SHELL": SHELL,

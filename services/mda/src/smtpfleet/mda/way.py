@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 
 from smtpfleet.contracts.configuration import CLASSIC, MODERN
-from smtpfleet.contracts.envelope import Envelope, LocalDispatcher
-from smtpfleet.mail.address import SUBADDRESS_DELIMITER, is_valid_local_part, split_address
+from smtpfleet.contracts.envelope import Envelope, EnvelopeFlag, LocalDispatcher
+from smtpfleet.mail.address import SUBADDRESS_DELIMITER, local_part, split_address
 from smtpfleet.mail.formats import FormatError, expand_format
 from smtpfleet.mail.tables import UserInfo
 from smtpfleet.mda.shell import environment, shell_line
@@ -21,7 +21,6 @@ NULL_SENDER = "MAILER-DAEMON"
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 _PEER = re.compile(r"(?:\[(?:IPv6:)?([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::([0-9]{1,5}))?", re.IGNORECASE).fullmatch
-_MUST_ESCAPE = re.compile(r'(["\\])')
 # A user's file is a name in the spool folder, and must not be another's lock.
 _SPOOL_NAME = re.compile(r"(?!\.)[^/\x00-\x1f\x7f]{1,250}(?<!\.lock)").fullmatch
 
@@ -81,7 +80,8 @@ class FileWay:
 
 @dataclass(frozen=True, slots=True)
 class LmtpWay:
-    """Hand to an LMTP peer: host and port, or the path of a socket with port 0. is_strict: 5xx is permanent (7.8)."""
+    """Hand to an LMTP peer: host and port, or the path of a socket with port 0. is_strict: 5xx is permanent (7.8). is_utf8: an address or
+    the header is beyond ASCII."""
 
     host: str
     port: int
@@ -89,6 +89,7 @@ class LmtpWay:
     sender: str
     rcpt: str
     is_strict: bool
+    is_utf8: bool = False
 
     @property
     def text(self) -> str:
@@ -148,11 +149,13 @@ def _lmtp_way(
 ) -> LmtpWay:
     target = policy.expand(dispatcher.target, envelope, user)
     host, port = _lmtp_peer(target)
-    rcpt = envelope.dest if dispatcher.is_rcpt_to else _quoted(user.user)
+    rcpt = envelope.dest if dispatcher.is_rcpt_to else local_part(user.user)
     if CONTROL.search(rcpt + envelope.sender) or re.search(r"[<>\s]", split_address(rcpt).domain):
         raise FormatError("an address cannot be written in a command")
     # 7.8 says localhost whoever we are; 5.4 says our name.
-    return LmtpWay(host, port, "localhost" if is_strict else policy.hostname, envelope.sender, rcpt, is_strict)
+    hello = "localhost" if is_strict else policy.hostname
+    is_utf8 = bool(envelope.flags & EnvelopeFlag.SMTPUTF8) or not (envelope.sender + rcpt).isascii()
+    return LmtpWay(host, port, hello, envelope.sender, rcpt, is_strict, is_utf8)
 
 
 def _lmtp_peer(target: str) -> tuple[str, int]:
@@ -167,7 +170,3 @@ def _lmtp_peer(target: str) -> tuple[str, int]:
     if not 0 < port < 65536:
         raise FormatError(f"{target}: no such port")
     return found.group(1) or found.group(2), port
-
-
-def _quoted(user: str) -> str:
-    return user if is_valid_local_part(user) else '"' + _MUST_ESCAPE.sub(r"\\\1", user) + '"'

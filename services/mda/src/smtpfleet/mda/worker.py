@@ -8,7 +8,7 @@ makes room for the next. What is not begun when we drain goes back untried. Neve
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from smtpfleet.contracts.commands import BATCH_BYTES, CLAIM_BATCH, LoadedMessage
@@ -19,10 +19,11 @@ from smtpfleet.mda.attempt import Attempt, tempfailed
 from smtpfleet.mda.batch import Batch
 from smtpfleet.mda.delivery import Delivery, new_delivery
 from smtpfleet.mda.sessions import Sessions
-from smtpfleet.mda.users import find_user
+from smtpfleet.mda.users import Userbases, ask_for_users, find_user
 from smtpfleet.mda.way import DEFAULT_POLICY, LocalPolicy
 from smtpfleet.runtime import metrics
 from smtpfleet.runtime.maillog import MailLog, quote
+from smtpfleet.runtime.table_client import TableClient
 from smtpfleet.runtime.work import Lease, WorkClient
 
 LEASES = 2
@@ -48,6 +49,8 @@ _delay = metrics.histogram("mda_delay_seconds", "From accepted to delivered, by 
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
 """Runs a supervised task under a name."""
+Mails = Sequence[tuple[LoadedMessage, Sequence[Envelope]]]
+"""Messages, and those of their envelopes that are meant."""
 
 
 class Worker:
@@ -58,6 +61,7 @@ class Worker:
         client: WorkClient,
         sessions: Sessions,
         tables: Callable[[], Tables],
+        table_client: TableClient,
         log: MailLog,
         spawn: Spawn,
         policy: Callable[[], LocalPolicy] = lambda: DEFAULT_POLICY,
@@ -65,6 +69,7 @@ class Worker:
         self._client = client
         self._sessions = sessions
         self._tables = tables
+        self._table_client = table_client
         self._log = log
         self._spawn = spawn
         self._policy = policy
@@ -125,19 +130,44 @@ class Worker:
         await self._deliver(lease, piece, slow)
 
     async def _deliver(self, lease: Lease, messages: list[LoadedMessage], slow: list["asyncio.Task[None]"]) -> None:
+        """Delivers to those users whom the snapshot knows. Those whom config has to be asked for follow in a task added to `slow`: a
+        database that hangs holds up nobody else."""
+        tables = self._tables()
+        asked = [(message, rest) for message in messages if (rest := _to_be_asked_for(tables, message))]
+        if asked and not self._is_draining and not lease.is_lost:
+            slow.append(self._spawn(self._deliver_to_asked(lease, tables, asked), f"users of lease {lease.number}"))
+        to_ask = {envelope.evpid for _, envelopes in asked for envelope in envelopes}
+        known = [(message, [e for e in message.envelopes if e.evpid not in to_ask]) for message in messages]
+        await self._deliver_to_known(lease, Userbases(tables, {}), known, slow)
+
+    async def _deliver_to_asked(self, lease: Lease, tables: Tables, mails: Mails) -> None:
+        names: dict[str, set[str]] = {}
+        for _, envelopes in mails:
+            for envelope in envelopes:
+                assert isinstance(envelope.dispatcher, LocalDispatcher), "relays have no users"
+                names.setdefault(envelope.dispatcher.userbase, set()).add(envelope.dispatcher.user)
+        users = await ask_for_users(tables, self._table_client, names)
+        slow: list[asyncio.Task[None]] = []
+        await self._deliver_to_known(lease, users, mails, slow)
+        if slow:
+            await asyncio.wait(slow)
+
+    async def _deliver_to_known(
+        self, lease: Lease, users: Userbases, mails: Mails, slow: list["asyncio.Task[None]"]
+    ) -> None:
         """Delivers to maildirs and reports; what is delivered singly goes on in a task added to `slow`. Does nothing where we drain or
         the lease is lost."""
-        if not messages or self._is_draining or lease.is_lost:
+        if not mails or self._is_draining or lease.is_lost:
             return
         envelopes: dict[str, Envelope] = {}
         deliveries: list[Delivery] = []
         singles: list[Delivery] = []
         attempts: list[Attempt] = []
-        tables, policy = self._tables(), self._policy()
-        for message in messages:
-            for envelope in message.envelopes:
+        policy = self._policy()
+        for message, its_envelopes in mails:
+            for envelope in its_envelopes:
                 envelopes[envelope.evpid] = envelope
-                match self._prepare(tables, policy, message, envelope):
+                match self._prepare(users, policy, message, envelope):
                     case Delivery() as delivery:
                         (deliveries if delivery.way is None else singles).append(delivery)
                     case failed:
@@ -158,12 +188,12 @@ class Worker:
         await self._report(lease, attempts, envelopes)
 
     def _prepare(
-        self, tables: Tables, policy: LocalPolicy, message: LoadedMessage, envelope: Envelope
+        self, users: Userbases, policy: LocalPolicy, message: LoadedMessage, envelope: Envelope
     ) -> Delivery | Attempt:
         dispatcher = envelope.dispatcher
         if not isinstance(dispatcher, LocalDispatcher):
             return tempfailed(envelope.evpid, "this version of mda does not deliver by relay")
-        user = find_user(tables, dispatcher, envelope.evpid, own_uid=self._own_uid)
+        user = find_user(users, dispatcher, envelope.evpid, own_uid=self._own_uid)
         if isinstance(user, Attempt):
             return user
         if dispatcher.method != "maildir" and not self._sessions.singles.has_room(dispatcher.user):
@@ -182,6 +212,15 @@ class Worker:
                 _delay.observe(delay_s)
             self._log.line(delivery_line(envelope, attempt, delay_s))
         await lease.report([attempt.outcome for attempt in attempts])
+
+
+def _to_be_asked_for(tables: Tables, message: LoadedMessage) -> list[Envelope]:
+    """The envelopes whose userbase is not in the snapshot."""
+    return [
+        envelope
+        for envelope in message.envelopes
+        if isinstance(envelope.dispatcher, LocalDispatcher) and tables.is_elsewhere(envelope.dispatcher.userbase)
+    ]
 
 
 def delivery_line(envelope: Envelope, attempt: Attempt, delay_s: float) -> str:

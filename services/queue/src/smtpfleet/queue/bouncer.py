@@ -112,7 +112,8 @@ class Bouncer:
             numbers = [number for number in numbers if number not in others]
             envelopes = [e for e in envelopes if e.sender == envelopes[0].sender]
             expansion = await self._expand(envelopes[0])
-            if expansion.refusal is not None and expansion.refusal.status_class is StatusClass.TEMPORARY:
+            is_way_unknown = expansion.refusal is not None and expansion.refusal.status_class is StatusClass.TEMPORARY
+            if expansion.refusal is not None and is_way_unknown and not _is_too_late(envelopes, now_ms):
                 await self._wait(shard, msgid, f"{expansion.refusal.line}: {expansion.detail}")
                 return
             composed = await self._compose(shard, kind, records[0].meta, envelopes, expansion, now_ms)
@@ -176,6 +177,12 @@ class Bouncer:
         content = _content(kind, meta, envelopes, original[:HEADER_CHUNK_LIMIT_BYTES], msgid, now_ms)
         to = _bounce_envelopes(msgid, first, expansion, self._snapshot.current.hostname, now_ms)
         return CommitMessage(msgid, ids.new_token(), len(content), content, 0, to)
+
+
+def _is_too_late(envelopes: list[Envelope], now_ms: int) -> bool:
+    """Whether a way for the bounce has been looked for as long as a bounce is tried: then there is nobody to tell."""
+    failed_at_ms = max(envelope.last_try_at_ms or envelope.expires_at_ms for envelope in envelopes)
+    return now_ms > failed_at_ms + BOUNCE_EXPIRE_S * 1000
 
 
 def _content(kind: str, meta: Meta, envelopes: list[Envelope], original: bytes, msgid: str, now_ms: int) -> bytes:

@@ -12,8 +12,11 @@ from smtpfleet.config.language.relay_url import SCHEMES, BadUrl, RelayUrl, parse
 from smtpfleet.config.language.scope import Scope
 from smtpfleet.config.language.tree import Deliver, InlineList, InlineMapping, Relay, RelayOption, TableName, Word
 from smtpfleet.contracts.configuration import RelayAction
+from smtpfleet.mail.formats import format_fault
 
 DEFAULT_MAILDIR = "~/Maildir"
+FORMAT_HINT = "sender, rcpt, dest, each also with .user or .domain, user.username, user.directory; lowercase, uppercase, strip, raw"
+_MAY_BE_ABSOLUTE = re.compile(r"~?/|%\{user\.directory\b", re.IGNORECASE).match
 _SENDER = re.compile(r"[^@\s]+|[^@\s]*@[^@\s]+")
 
 
@@ -22,16 +25,25 @@ def compile_deliver(scope: Scope, deliver: Deliver) -> tuple[str, str]:
     return deliver.method, compile_target(scope, deliver.method, deliver.argument)
 
 
-def compile_target(scope: Scope, method: str, argument: Word | None) -> str:
+def compile_target(scope: Scope, method: str, argument: Word | None, *, is_modern: bool = False) -> str:
     """Where a method of local delivery leads: a path, a destination or a command; "" for mbox."""
     target = argument.text if argument else ""
-    if method == "maildir":
-        return target or DEFAULT_MAILDIR
-    if method == "lmtp" and argument and ":" not in target and not target.startswith("/"):
+    if argument is not None:
+        _check_target(scope, method, argument, is_modern=is_modern)
+    return DEFAULT_MAILDIR if method == "maildir" and not target else target
+
+
+def _check_target(scope: Scope, method: str, argument: Word, *, is_modern: bool) -> None:
+    """What mail could never be delivered to: OpenSMTPD takes most of it and finds out with every message."""
+    target = argument.text
+    if method == "lmtp" and ":" not in target and not target.startswith("/"):
         scope.diagnostics.error(argument.span, f"invalid lmtp destination: {target}", "host:port or /path")
-    elif method == "mda" and argument and not target.strip():
+    elif method == "mda" and not target.strip():
         scope.diagnostics.error(argument.span, "invalid mda command: it is empty")
-    return target
+    elif method == "maildir" and target and not _MAY_BE_ABSOLUTE(target):
+        scope.diagnostics.error(argument.span, f"invalid maildir path: {target}", "it begins with ~/ or /")
+    elif fault := format_fault(target, is_modern=is_modern):
+        scope.diagnostics.error(argument.span, f"invalid {method} format: {fault}", FORMAT_HINT)
 
 
 def compile_relay(scope: Scope, relay: Relay) -> RelayAction:

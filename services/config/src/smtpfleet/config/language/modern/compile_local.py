@@ -43,7 +43,7 @@ def compile_local(scope: Scope, statement: ActionStatement) -> LocalAction | Exp
         return ExpandAction(alias, virtual, userbase, is_forward_only=statement.method == "forward-only")
     return LocalAction(
         method=statement.method,
-        target=compile_target(scope, statement.method, statement.argument),
+        target=compile_target(scope, statement.method, statement.argument, is_modern=True),
         alias=alias,
         virtual=virtual,
         userbase=userbase,

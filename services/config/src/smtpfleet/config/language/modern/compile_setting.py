@@ -3,6 +3,9 @@
 Keys of SRS go no further than the scope: compiler.py keeps them apart from the model. Called by compiler.py. OpenSMTPD: those statements in parse.y.
 """
 
+import re
+
+from smtpfleet.config.language.compile_action import FORMAT_HINT
 from smtpfleet.config.language.compile_delay import compile_delay_s
 from smtpfleet.config.language.modern.tree import (
     AdmdStatement,
@@ -14,6 +17,7 @@ from smtpfleet.config.language.modern.tree import (
 )
 from smtpfleet.config.language.scope import Scope
 from smtpfleet.contracts.configuration import Ca
+from smtpfleet.mail.formats import format_fault
 
 SRS_TTL_MIN_S = 86400
 """A rewritten sender carries its age in days (parse.y: srs ttl)."""
@@ -36,7 +40,9 @@ def compile_wrapper(scope: Scope, statement: WrapperStatement) -> None:
     if name.text in scope.modern.wrappers:
         scope.diagnostics.error(name.span, f"mda wrapper already declared with that name: {name.text}")
         return
-    if _MDA_TOKEN not in command.text.lower():
+    if fault := format_fault(re.sub(re.escape(_MDA_TOKEN), "", command.text, flags=re.IGNORECASE), is_modern=True):
+        scope.diagnostics.error(command.span, f"invalid mda wrapper: {fault}", FORMAT_HINT)
+    elif _MDA_TOKEN not in command.text.lower():
         hint = f"{_MDA_TOKEN} stands for the command of the action"
         scope.diagnostics.warning(command.span, f"the wrapper {name.text} never runs what it wraps", hint)
     scope.modern.wrappers[name.text] = command.text
