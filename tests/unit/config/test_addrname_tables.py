@@ -8,8 +8,8 @@ from tests.unit.config.stage import compile_text, headlines
 
 USES = {
     "hostnames of a listener": "listen on 192.0.2.1 hostnames {0}\naccept for any relay\n",
-    "hostnames of a relay": "listen on 192.0.2.1\naccept for any relay hostnames {0}\n",
-    "helo-src": 'listen on 192.0.2.1\naction "a" relay helo-src {0}\nmatch for any action "a"\n',
+    "hostnames of a relay": "listen on 192.0.2.1\naccept for any relay source 192.0.2.1 hostnames {0}\n",
+    "helo-src": 'listen on 192.0.2.1\naction "a" relay src 192.0.2.1 helo-src {0}\nmatch for any action "a"\n',
 }
 SPELLINGS = ("2001:db8::1", "IPv6:2001:db8::1", "[2001:db8::1]", "2001:DB8:0::1")
 
@@ -30,7 +30,8 @@ def test_every_spelling_is_the_same_key(use: str, spelling: str, tmp_path: Path)
 def test_a_table_written_where_it_is_used(tmp_path: Path) -> None:
     compiled = compile_text(tmp_path, USES["hostnames of a relay"].format('{ "::1" = six.test }'))
     assert compiled.configuration is not None, compiled.render()
-    (written,) = [table for name, table in compiled.configuration.tables.items() if name.startswith("<dynamic:")]
+    tables = compiled.configuration.tables
+    (written,) = [table for name, table in tables.items() if name.startswith("<dynamic:") and table.kind == "mapping"]
     assert written.entries == {"ipv6:::1": "six.test"}
 
 

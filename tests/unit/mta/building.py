@@ -161,6 +161,7 @@ async def fleet(
             log,
             replace(timeouts),
         ),
+        tables=TableClient(bus),
         srs=SenderRewriter(SrsClient(bus), log),
     )
     worker = Worker(outbound, mta_settings.max_sessions)

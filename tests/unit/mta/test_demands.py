@@ -99,7 +99,7 @@ async def test_with_smtps_too() -> None:
         ),
         pytest.param(Script(starttls="good"), "", {}, "451 4.7.0 Could not retrieve credentials", id="no such label"),
         pytest.param(
-            Script(starttls="good"), "nonsense", {}, "451 4.7.0 Could not retrieve credentials", id="no password in it"
+            Script(starttls="good"), "fleet:", {}, "451 4.7.0 Could not retrieve credentials", id="no password in it"
         ),
         pytest.param(
             Script(starttls="good"), None, {}, "451 4.7.0 Could not retrieve credentials", id="config does not answer"
@@ -117,13 +117,19 @@ async def test_without_its_password_nothing_is_sent(
     assert "secret " not in log and "fleet:secret" not in log
 
 
-@pytest.mark.parametrize("value", ["", ":password", "user", "a\0b:c"])
+@pytest.mark.parametrize("value", ["", ":password", "user:", "a\0b:c"])
 def test_values_that_are_no_credentials(value: str) -> None:
-    assert read_credentials(value) is None
+    assert read_credentials(value, "label") is None
+
+
+def test_the_user_of_a_password_alone_is_the_label() -> None:
+    credentials = read_credentials("secret", "fleet")
+    assert credentials is not None
+    assert (credentials.user, credentials.password) == ("fleet", "secret")
 
 
 def test_a_password_may_have_colons_and_is_not_shown() -> None:
-    credentials = read_credentials("user:a:b")
+    credentials = read_credentials("user:a:b", "label")
     assert credentials is not None
     assert (credentials.user, credentials.password) == ("user", "a:b")
     assert "a:b" not in repr(credentials)
@@ -254,7 +260,10 @@ async def test_the_name_by_our_ipv6_address(written: str) -> None:
     configuration = replace(CONFIGURATION, tables={"names": names, "out": addresses})
     async with fleet(mx_port=9, configuration=configuration) as sender:
         demands = sender.outbound.demands
-        found = await demands.of(remote(source="out", helo_source="names"), configuration)
+        relay = remote(source="out", helo_source="names")
+        source = await demands.source(relay, configuration)
+        assert isinstance(source, str)
+        found = await demands.of(relay, configuration, source)
     assert isinstance(found, SessionParameters) and (found.helo, found.source) == ("six.test", "2001:db8::1")
 
 

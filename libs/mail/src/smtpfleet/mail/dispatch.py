@@ -8,10 +8,12 @@ from smtpfleet.contracts.configuration import ExpandAction, LocalAction, RelayAc
 from smtpfleet.contracts.envelope import LocalDispatcher, RemoteDispatcher
 from smtpfleet.mail.address import Mailbox, split_address
 from smtpfleet.mail.aliases import TargetKind
-from smtpfleet.mail.relay_url import RelayUrl
+from smtpfleet.mail.relay_url import BadRelayUrl, RelayUrl, parse_modern_relay
 
 PROGRAM_USER = "_smtpd"
 """Commands and files named by a table are delivered as this user of the rule's userbase (OpenSMTPD SMTPD_USER)."""
+
+_TLS_DEMANDED = ("require", "smtps")
 
 
 def local_dispatcher(action: LocalAction, user: str) -> LocalDispatcher:
@@ -65,10 +67,34 @@ def remote_dispatcher(action: RelayAction, dest: Mailbox) -> RemoteDispatcher:
     )
 
 
-def relay_by_url(action: RelayAction, url: RelayUrl) -> RemoteDispatcher:
-    """The relay that a table names. hosts: the table it was taken from in turn, so that mta may take another when this one fails."""
+def relay_by_entry(action: RelayAction, text: str) -> RemoteDispatcher | str:
+    """The relay that an entry of the action's table names, or why the action cannot use it."""
+    url = parse_modern_relay(text)
+    if isinstance(url, BadRelayUrl):
+        return url.reason
+    if url.label and not action.auth:
+        return "a label, but the action has no auth"
+    if url.scheme.tls == "none" and action.tls in _TLS_DEMANDED:
+        return "it forbids TLS, which the action demands"
+    return _relay_by_url(action, url)
+
+
+def may_be_of(action: RelayAction, dispatcher: RemoteDispatcher) -> bool:
+    """Whether the dispatcher may have been made of an entry of this action's list of relays, by all that is not the entry's."""
+    is_weaker = action.tls in _TLS_DEMANDED and dispatcher.tls in ("opportunistic", "none")
+    return bool(dispatcher.hosts) and not is_weaker and _options(action) == _options(dispatcher)
+
+
+def _options(of: RelayAction | RemoteDispatcher) -> tuple[object, ...]:
+    return (
+        of.hosts, of.source, of.helo, of.pki, of.backup, of.helo_source, of.ca, of.is_srs, of.ciphers, of.protocols
+    )  # fmt: skip
+
+
+def _relay_by_url(action: RelayAction, url: RelayUrl) -> RemoteDispatcher:
+    """hosts: the table it was taken from in turn, so that mta may take another when this one fails."""
     tls = url.scheme.tls
-    if tls == "opportunistic" and action.tls in ("require", "smtps"):
+    if tls == "opportunistic" and action.tls in _TLS_DEMANDED:
         tls = "require"  # `relay host <table> tls` asks for more than the URL
     return RemoteDispatcher(
         url.host,

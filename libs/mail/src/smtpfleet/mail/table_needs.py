@@ -29,8 +29,11 @@ def userbases(configuration: Configuration) -> frozenset[str]:
 
 
 def relay_tables(configuration: Configuration) -> frozenset[str]:
-    """mta: source addresses, and names by source address."""
+    """mta: source addresses, names by source address, and relays that are used in turn."""
     actions = (rule.action for rule in configuration.rules)
     return frozenset(
-        name for action in actions if isinstance(action, RelayAction) for name in (action.source, action.helo_source)
+        name
+        for action in actions
+        if isinstance(action, RelayAction)
+        for name in (action.source, action.helo_source, action.hosts)
     )

@@ -22,7 +22,7 @@ from smtpfleet.mail.dispatch import (
     local_dispatcher,
     program_dispatcher,
     program_user,
-    relay_by_url,
+    relay_by_entry,
     remote_dispatcher,
     rewrite_sender,
 )
@@ -39,7 +39,6 @@ from smtpfleet.mail.expansion import (
     UserQuery,
 )
 from smtpfleet.mail.formats import FormatError, expand_format
-from smtpfleet.mail.relay_url import BadRelayUrl, parse_modern_relay
 from smtpfleet.mail.srs import is_srs
 from smtpfleet.mail.tables import UserInfo
 from smtpfleet.mail.targetfile import parse_forward
@@ -48,6 +47,8 @@ DEPTH_LIMIT = 10
 """A node this deep is refused (OpenSMTPD EXPAND_DEPTH)."""
 NODE_LIMIT = 10_000
 """Most nodes of one recipient, so that a loop through lists of addresses ends; chosen, no source."""
+ANY_OTHER = "*"
+"""The entry of a table of relays by domain that is for the domains it does not name."""
 USER_LIMIT = 31
 """Longest user name (OpenSMTPD SMTPD_MAXLOGNAME less the terminator)."""
 
@@ -183,17 +184,15 @@ class _Walk:
             self._deliver(node, remote_dispatcher(action, dest), rule, sender)
             return None
         text: str | None = yield RelayHostQuery(table, "" if action.hosts else dest.domain.lower())
+        if text is None and not action.hosts:
+            text = yield RelayHostQuery(table, ANY_OTHER)
         if text is None:
             # The rule promises a relay and the table has none: for the operator to mend, not for the sender to hear of.
             return _refuse(S451_LOCAL_ERROR, f"no relay for {dest.domain} in table {table}")
-        url = parse_modern_relay(text)
-        if isinstance(url, BadRelayUrl):
-            return _refuse(S451_LOCAL_ERROR, f"table {table}, relay for {dest.domain}: {url.reason}")
-        if url.label and not action.auth:
-            return _refuse(
-                S451_LOCAL_ERROR, f"table {table}, relay for {dest.domain}: a label, but the action has no auth"
-            )
-        self._deliver(node, relay_by_url(action, url), rule, sender)
+        relay = relay_by_entry(action, text)
+        if isinstance(relay, str):
+            return _refuse(S451_LOCAL_ERROR, f"table {table}, relay for {dest.domain}: {relay}")
+        self._deliver(node, relay, rule, sender)
         return None
 
     def _visit_user(self, node: _Node) -> _Refusal:

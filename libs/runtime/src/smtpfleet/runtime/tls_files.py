@@ -1,4 +1,5 @@
-"""What both ends of TLS need to read of a configuration: where its files are, and which versions its `protocols` mean.
+"""What both ends of TLS need to read of a configuration: where its files are, which versions its `protocols` and which suites its
+`ciphers` mean.
 
 Never reads a key and makes no context. Used by tls.py of smtp-in and of mta.
 OpenSMTPD: ssl.c; libtls' tls_config_parse_protocols.
@@ -15,6 +16,19 @@ _ALL = {"all", "legacy", "default", "secure", ""}
 
 Stamp = tuple[int, int, int, int] | None
 """What changes when a file does; None for a file that is not there."""
+
+
+DEFAULT_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""TLS 1.2 with forward secrecy and authenticated encryption only (RFC 9325 §4.2); those of TLS 1.3 are all like that."""
+_CIPHER_WORDS = {
+    "default": DEFAULT_CIPHERS,
+    "secure": DEFAULT_CIPHERS,
+    "compat": "HIGH:!aNULL",
+    "legacy": "HIGH:MEDIUM:!aNULL",
+    "all": "ALL:!aNULL:!eNULL",
+    "insecure": "ALL:!aNULL:!eNULL",
+}
+"""libtls' words for a whole list (tls_config_set_ciphers(3)); ours for its own choice."""
 
 
 class TlsFault(Exception):
@@ -39,6 +53,17 @@ def stamp_of(path: Path) -> Stamp:
 def reason_of(error: OSError) -> str:
     """One word or sentence; ssl.SSLError is an OSError whose text names source lines of OpenSSL."""
     return (error.reason if isinstance(error, ssl.SSLError) else error.strerror) or type(error).__name__
+
+
+def ciphers_of(text: str) -> str:
+    """The list as OpenSSL takes it. Raises TlsFault where it leaves nothing of TLS 1.2: the suites of TLS 1.3 are always on, and Python's
+    ssl cannot choose among them."""
+    ciphers = _CIPHER_WORDS.get(text.lower(), text)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).set_ciphers(ciphers)
+    except ssl.SSLError:
+        raise TlsFault(f"no usable cipher in {text!r}") from None
+    return ciphers
 
 
 def versions_of(protocols: str) -> tuple[ssl.TLSVersion, ssl.TLSVersion]:

@@ -42,6 +42,7 @@ class MtaApp:
             resolver=resolver,
             routes=RouteTable(settings.route_penalty_s),
             demands=Demands(settings, contexts, tables, role.log, Timeouts()),
+            tables=tables,
             srs=SenderRewriter(SrsClient(role.bus), role.log),
         )
         self._worker = Worker(outbound, settings.max_sessions)

@@ -24,10 +24,11 @@ class Credentials:
     password: str = field(repr=False)
 
 
-def read_credentials(value: str) -> Credentials | None:
-    """`user:password` of a credentials table; None where it is not that. NUL would end a word of PLAIN."""
-    user, has_password, password = value.partition(":")
-    if not has_password or not user or "\0" in value:
+def read_credentials(value: str, label: str) -> Credentials | None:
+    """`user:password` of a credentials table, or a password alone, whose user is the label (reference 9.1); None where it is neither.
+    NUL would end a word of PLAIN."""
+    user, _, password = value.partition(":") if ":" in value else (label, "", value)
+    if not user or not password or "\0" in value:
         return None
     return Credentials(user, password)
 

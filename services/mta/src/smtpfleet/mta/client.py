@@ -7,6 +7,7 @@ nothing about envelopes. OpenSMTPD: mta_session.c:mta_io, mta_send.
 """
 
 import asyncio
+import errno
 import os
 import ssl
 from collections import deque
@@ -23,6 +24,7 @@ from smtpfleet.mta.reply import Reply, ReplyReader
 TOO_MUCH_DATA = "Remote host sent too much data"
 CLOSED = "Connection closed unexpectedly"
 TIMED_OUT = "Connection timeout"
+NOT_OUR_ADDRESS = os.strerror(errno.EADDRNOTAVAIL)
 
 
 @dataclass(frozen=True, slots=True)

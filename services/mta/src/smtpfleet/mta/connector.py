@@ -31,6 +31,7 @@ from smtpfleet.runtime.bus import BusUnavailable
 from smtpfleet.runtime.maillog import MailLog
 from smtpfleet.runtime.resolver import Resolver
 from smtpfleet.runtime.snapshot import SnapshotFollower
+from smtpfleet.runtime.table_client import TableClient
 from smtpfleet.runtime.work import Lease, WorkClient
 
 FIRST_BATCH = 10
@@ -57,6 +58,7 @@ class Outbound:
     resolver: Resolver
     routes: RouteTable
     demands: Demands
+    tables: TableClient
     srs: SenderRewriter
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -77,6 +79,7 @@ class Connector:
             resolver=outbound.resolver,
             routes=outbound.routes,
             demands=outbound.demands,
+            tables=outbound.tables,
             log=outbound.log,
         )
         self._open: Opened | None = None

@@ -14,12 +14,15 @@ from enum import Enum, auto
 
 from smtpfleet.contracts.status import Status
 from smtpfleet.mta.auth import Credentials, auth_fault, authenticate
-from smtpfleet.mta.client import Extensions, PeerProtocol, connect_peer, read_extensions
+from smtpfleet.mta.client import NOT_OUR_ADDRESS, Extensions, PeerProtocol, connect_peer, read_extensions
 from smtpfleet.mta.exchanger import Host
 from smtpfleet.mta.reply import Reply
 from smtpfleet.mta.task import Task
 from smtpfleet.mta.transaction import Timeouts, Transactor, TxResult
 from smtpfleet.runtime.maillog import MailLog
+
+S451_NOT_OUR_ADDRESS = Status(451, "4.4.1", NOT_OUR_ADDRESS)
+"""The source is not an address of this machine: no host can be reached from it, from another perhaps."""
 
 TLS_OPPORTUNISTIC = "opportunistic"
 TLS_REQUIRE = "require"
@@ -93,6 +96,7 @@ class Session:
         self.source = parameters.source
         self.state = SessionState.CONNECTING
         self.has_failed_tls = False
+        self._is_greeted = False
         self.last_mail_at = 0.0
         """When the last transaction ended, monotonic; 0 before the first."""
         self._attempt = attempt
@@ -109,8 +113,9 @@ class Session:
 
     @property
     def may_try_otherwise(self) -> bool:
-        """Whether another attempt at this host makes sense: TLS failed, or, where TLS is demanded, nobody took the connection."""
-        return self.has_failed_tls or (self._attempt.tls == TLS_REQUIRE and self._peer is None)
+        """Whether another attempt at this host makes sense: TLS failed, or, where TLS is demanded, nobody took the connection or said a
+        word on it, as a peer that waits for TLS from the first byte."""
+        return self.has_failed_tls or (self._attempt.tls == TLS_REQUIRE and not self._is_greeted)
 
     async def open(self) -> Status | None:
         """Brings the session to READY; otherwise closes it and says why."""
@@ -137,13 +142,14 @@ class Session:
             timeout_s=p.connect_timeout_s,
         )
         if isinstance(peer, str):
-            return Status(451, "4.4.1", peer)
+            return S451_NOT_OUR_ADDRESS if peer == NOT_OUR_ADDRESS else Status(451, "4.4.1", peer)
         self._peer = peer
         self.source = peer.source
         self._log.fact(self.id, "mta connected")
         self._log_tls(peer)
         self._enter(SessionState.AWAITING_GREETING)
         greeting = await peer.read_greeting(p.timeouts.greeting_s)
+        self._is_greeted = greeting is not None
         if greeting is None or not 200 <= greeting.code < 300:
             return self._rejected("BANNER", greeting)
         extensions = await self._greet()

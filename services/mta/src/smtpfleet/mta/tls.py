@@ -10,7 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from smtpfleet.contracts.configuration import Pki
-from smtpfleet.runtime.tls_files import Stamp, TlsFault, locate, reason_of, stamp_of, versions_of
+from smtpfleet.runtime.tls_files import Stamp, TlsFault, ciphers_of, locate, reason_of, stamp_of, versions_of
 
 CONTEXTS_LIMIT = 200
 """Contexts kept; chosen. The longest unused is made again when it is needed."""
@@ -67,10 +67,7 @@ class TlsContexts:
         if demand.protocols:
             context.minimum_version, context.maximum_version = versions_of(demand.protocols)
         if demand.ciphers:
-            try:
-                context.set_ciphers(demand.ciphers)
-            except ssl.SSLError:
-                raise TlsFault(f"no usable cipher in {demand.ciphers!r}") from None
+            context.set_ciphers(ciphers_of(demand.ciphers))
         if demand.pki is not None:
             self._show(context, demand.pki)
         return context

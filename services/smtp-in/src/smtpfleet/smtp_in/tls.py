@@ -15,10 +15,17 @@ from cryptography import x509
 from smtpfleet.contracts.configuration import Configuration, Listener, Pki
 from smtpfleet.runtime import metrics
 from smtpfleet.runtime.maillog import MailLog
-from smtpfleet.runtime.tls_files import Stamp, TlsFault, locate, reason_of, stamp_of, versions_of
+from smtpfleet.runtime.tls_files import (
+    DEFAULT_CIPHERS,
+    Stamp,
+    TlsFault,
+    ciphers_of,
+    locate,
+    reason_of,
+    stamp_of,
+    versions_of,
+)
 
-DEFAULT_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-"""TLS 1.2 with forward secrecy and authenticated encryption only (RFC 9325 §4.2); those of TLS 1.3 are all like that."""
 DHE_CIPHERS = ":DHE+AESGCM:DHE+CHACHA20"
 """Added where the operator has given parameters for them."""
 LOOK_EVERY_S = 2.0
@@ -184,10 +191,7 @@ def _context(options: TlsOptions, pki: Pki, root: str) -> ssl.SSLContext:
     )
     context.num_tickets = 0
     dhparams = _dhparams_of(pki)
-    try:
-        context.set_ciphers(options.ciphers or DEFAULT_CIPHERS + (DHE_CIPHERS if dhparams else ""))
-    except ssl.SSLError:
-        raise TlsFault(f"no usable cipher in {options.ciphers!r}") from None
+    context.set_ciphers(ciphers_of(options.ciphers) if options.ciphers else _own_ciphers(has_dhe=bool(dhparams)))
     certificate, key = locate(pki.certificate, root), locate(pki.key, root)
     try:
         # An encrypted key must fail and not ask the terminal for its passphrase.
@@ -202,6 +206,10 @@ def _context(options: TlsOptions, pki: Pki, root: str) -> ssl.SSLContext:
     if options.asks_certificate:
         _trust(context, options, root)
     return context
+
+
+def _own_ciphers(*, has_dhe: bool) -> str:
+    return DEFAULT_CIPHERS + (DHE_CIPHERS if has_dhe else "")
 
 
 def _trust(context: ssl.SSLContext, options: TlsOptions, root: str) -> None:

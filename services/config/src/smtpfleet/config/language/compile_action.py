@@ -8,16 +8,28 @@ import re
 
 from smtpfleet.config.language.compile_pki import use_pki
 from smtpfleet.config.language.compile_table import ADDRNAME, CREDENTIALS, SOURCE, Service, use_table
+from smtpfleet.config.language.entry_checks import is_host_name
 from smtpfleet.config.language.relay_url import SCHEMES, BadUrl, RelayUrl, parse_relay_url, refuse_url
 from smtpfleet.config.language.scope import Scope
-from smtpfleet.config.language.tree import Deliver, InlineList, InlineMapping, Relay, RelayOption, TableName, Word
+from smtpfleet.config.language.source import Span
+from smtpfleet.config.language.tree import (
+    Deliver,
+    InlineList,
+    InlineMapping,
+    Relay,
+    RelayOption,
+    TableName,
+    TableUse,
+    Word,
+)
 from smtpfleet.contracts.configuration import RelayAction
 from smtpfleet.mail.formats import format_fault
 
 DEFAULT_MAILDIR = "~/Maildir"
 FORMAT_HINT = "sender, rcpt, dest, each also with .user or .domain, user.username, user.directory; lowercase, uppercase, strip, raw"
 _MAY_BE_ABSOLUTE = re.compile(r"~?/|%\{user\.directory\b", re.IGNORECASE).match
-_SENDER = re.compile(r"[^@\s]+|[^@\s]*@[^@\s]+")
+_SENDER = re.compile(r"[^@\x00-\x20\x7f\s<>]+|[^@\x00-\x20\x7f\s<>]*@[^@\x00-\x20\x7f\s<>]+")
+"""What else an address may be is the peer's to say; blanks, control characters and brackets could not even be said to him."""
 
 
 def compile_deliver(scope: Scope, deliver: Deliver) -> tuple[str, str]:
@@ -50,6 +62,8 @@ def compile_relay(scope: Scope, relay: Relay) -> RelayAction:
     """The relay with every option it was given; the last one of each counts."""
     options = {option.name: option for option in relay.options}
     url = _url(scope, relay, options)
+    if "hostnames" in options and "source" not in options:
+        warn_of_names_without_source(scope, options["hostnames"].span, "hostnames", "source")
     tls = url.scheme.tls if url else "require" if "tls" in options else "opportunistic"
     is_backup = url is not None and url.scheme.is_backup
     return RelayAction(
@@ -59,7 +73,7 @@ def compile_relay(scope: Scope, relay: Relay) -> RelayAction:
         verify="verify" in options,
         auth=_auth(scope, options.get("auth"), url),
         source=_table(scope, options.get("source"), SOURCE),
-        helo=_text(options, "hostname"),
+        helo=compile_helo(scope, option.argument) if (option := options.get("hostname")) else "",
         pki=_pki(scope, options.get("pki")),
         # `relay backup NAME` is `relay via backup://NAME` in OpenSMTPD: the MX of the destination, minus those not better than NAME.
         backup=url.host if url and is_backup else _backup(scope, options.get("backup")),
@@ -100,11 +114,6 @@ def _auth(scope: Scope, option: RelayOption | None, url: RelayUrl | None) -> str
     return f"{table}:{url.label}"
 
 
-def _text(options: dict[str, RelayOption], name: str) -> str:
-    argument = options[name].argument if name in options else None
-    return argument.text if isinstance(argument, Word) else ""
-
-
 def _table(scope: Scope, option: RelayOption | None, service: Service) -> str:
     if option is not None and isinstance(option.argument, TableName | InlineList | InlineMapping):
         return use_table(scope, option.argument, service)
@@ -126,6 +135,21 @@ def _mail_from(scope: Scope, option: RelayOption | None) -> str:
     if option is None or not isinstance(option.argument, Word):
         return ""
     return compile_sender(scope, option.argument, f'invalid "as" address: {option.argument.text}')
+
+
+def compile_helo(scope: Scope, argument: Word | TableUse | None) -> str:
+    """Our name in EHLO; one that cannot be said there is reported."""
+    if not isinstance(argument, Word):
+        return ""
+    if not is_host_name(argument.text):
+        scope.diagnostics.error(argument.span, f"invalid host name: {argument.text}", "as in mx.example.org")
+    return argument.text
+
+
+def warn_of_names_without_source(scope: Scope, span: Span, names: str, source: str) -> None:
+    """Names are found by the address that `source` chooses, not by the one that the kernel will (reference 7.7)."""
+    hint = f"a name is found by an address of {source}; without, only by SMTPFLEET_SOURCE_ADDRESS of mta"
+    scope.diagnostics.warning(span, f"{names} without {source}", hint)
 
 
 def compile_sender(scope: Scope, word: Word, message: str) -> str:

@@ -4,6 +4,7 @@ Limits, pki and filters have files of their own. Called by compiler.py. OpenSMTP
 """
 
 from smtpfleet.config.language.compile_delay import compile_delay_s
+from smtpfleet.config.language.compile_tls import check_ciphers
 from smtpfleet.config.language.duration import parse_size_bytes
 from smtpfleet.config.language.scope import Scope
 from smtpfleet.config.language.tree import (
@@ -74,8 +75,7 @@ def compile_text(scope: Scope, statement: TextStatement) -> None:
     """`ciphers` and `subaddressing-delimiter`."""
     text, span = statement.text.text, statement.text.span
     if statement.keyword == "ciphers":
-        if not text or not text.isascii() or not text.isprintable():
-            scope.diagnostics.error(span, f"invalid ciphers: {text}", "a list as OpenSSL writes it, as in HIGH:!aNULL")
+        check_ciphers(scope.diagnostics, statement.text)
         scope.smtp_ciphers = text
     elif len(text) != 1:
         scope.diagnostics.error(span, "subaddressing-delimiter must be one character")

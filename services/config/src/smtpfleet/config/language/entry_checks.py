@@ -56,7 +56,7 @@ def _userinfo_fault(key: str, value: str) -> str:
 def _addrname_fault(key: str, value: str) -> str:
     if _source_fault(key, value):
         return "it is no address"
-    return "" if _HOST_NAME.fullmatch(value) else "its value is no host name"
+    return "" if is_host_name(value) else "its value is no host name"
 
 
 def _credentials_fault(key: str, value: str) -> str:
@@ -64,6 +64,11 @@ def _credentials_fault(key: str, value: str) -> str:
     if not CREDENTIALS_MIN <= len(value.encode()) <= CREDENTIALS_MAX:
         return f"a value has {CREDENTIALS_MIN} to {CREDENTIALS_MAX} bytes"
     return "a value neither begins nor ends with a colon" if value.startswith(":") or value.endswith(":") else ""
+
+
+def is_host_name(text: str) -> bool:
+    """Whether we may call ourselves this: a name or an address in brackets."""
+    return _HOST_NAME.fullmatch(text) is not None
 
 
 def _domain_fault(key: str, value: str) -> str:

@@ -10,6 +10,7 @@ import msgspec
 
 from smtpfleet.config.language.compile_listen import compile_listen
 from smtpfleet.config.language.compile_pki import use_pki
+from smtpfleet.config.language.compile_tls import check_ciphers, check_protocols
 from smtpfleet.config.language.modern.compile_filter import use_filters
 from smtpfleet.config.language.modern.compile_relay import use_ca
 from smtpfleet.config.language.modern.options import names_of, options_by_name, text_of, word_of
@@ -42,6 +43,8 @@ def compile_listener(scope: Scope, statement: ListenerStatement) -> None:
     names = [word for word in pkis if isinstance(word, Word)]
     options = options_by_name(scope, (each for each in statement.options if each.name != "pki"), _PLACES)
     _check_pkis(scope, names)
+    check_ciphers(scope.diagnostics, word_of(options, "ciphers"))
+    check_protocols(scope.diagnostics, word_of(options, "protocols"))
     filters = names_of(options, "filter") or Names(())
     own: dict[str, Any] = {
         "ca": use_ca(scope, ca) if (ca := word_of(options, "ca")) else "",

@@ -6,9 +6,10 @@ are looked up here. Called by compile_action.py. OpenSMTPD: dispatcher_remote in
 
 from dataclasses import dataclass
 
-from smtpfleet.config.language.compile_action import compile_sender
+from smtpfleet.config.language.compile_action import compile_helo, compile_sender, warn_of_names_without_source
 from smtpfleet.config.language.compile_pki import use_pki
 from smtpfleet.config.language.compile_table import ADDRNAME, CREDENTIALS, SOURCE, Service
+from smtpfleet.config.language.compile_tls import check_ciphers, check_protocols
 from smtpfleet.config.language.modern.compile_filter import use_filters
 from smtpfleet.config.language.modern.options import names_of, options_by_name, table_of, text_of, word_of
 from smtpfleet.config.language.modern.relay_url import hint_for_url
@@ -52,6 +53,10 @@ def compile_relay(scope: Scope, statement: ActionStatement) -> RelayAction:
         scope.diagnostics.error(options["srs"].span, message, "declare it above with srs key")
     route = _route(scope, options)
     tls, verify = _tls(scope, options, route)
+    _check_entries(scope, options, route)
+    _check_tls_options(scope, options, route, tls, is_verifying=verify)
+    if "helo-src" in options and "src" not in options:
+        warn_of_names_without_source(scope, options["helo-src"].span, "helo-src", "src")
     filters = names_of(options, "filter")
     return RelayAction(
         host=route.url.host if route.url else "",
@@ -60,7 +65,7 @@ def compile_relay(scope: Scope, statement: ActionStatement) -> RelayAction:
         verify=verify,
         auth=_auth(scope, options, route),
         source=_table(scope, options, "src", SOURCE, "source"),
-        helo=text_of(options, "helo"),
+        helo=compile_helo(scope, word_of(options, "helo")),
         pki=use_pki(scope, pki) if (pki := word_of(options, "pki")) else "",
         backup=_backup(scope, options),
         mail_from=_mail_from(scope, options),
@@ -132,6 +137,39 @@ def _tls(scope: Scope, options: _Options, route: _Route) -> tuple[str, bool]:
     is_lax = demand is not None and demand.detail == "no-verify"
     has_demand = tls in ("require", "smtps") or bool(route.hosts or route.domains)
     return tls, has_demand and not is_lax
+
+
+def _check_entries(scope: Scope, options: _Options, route: _Route) -> None:
+    """Entries of a table of relays that this action cannot use; those of a database are looked at when mail comes (walk)."""
+    declared = scope.tables.get(route.hosts or route.domains)
+    if declared is None:
+        return
+    for key, value in declared.table.entries.items():
+        text = key if route.hosts else value
+        url, span = parse_modern_relay(text), declared.entry_spans.get(key)
+        if isinstance(url, BadRelayUrl) or span is None:
+            continue
+        if "tls" in options and url.scheme.tls == "none":
+            hint = f"the tls of line {options['tls'].span.line} could not be had"
+            scope.diagnostics.error(span, f'"{text}" contradicts "tls"', hint)
+        if url.label and "auth" not in options:
+            message = f'the label "{url.label}" needs auth, which the action lacks'
+            scope.diagnostics.warning(span, message, "recipients are refused for now until it has auth <credentials>")
+
+
+def _check_tls_options(scope: Scope, options: _Options, route: _Route, tls: str, *, is_verifying: bool) -> None:
+    """What cannot be spoken, and options of TLS that are silently without effect."""
+    check_ciphers(scope.diagnostics, word_of(options, "ciphers"))
+    check_protocols(scope.diagnostics, word_of(options, "protocols"))
+    if "ca" in options and not is_verifying:
+        hint = "only with tls, which may not say no-verify, or a URL with smtp+tls:// or smtps:// is anybody verified"
+        scope.diagnostics.warning(options["ca"].span, "ca has no effect here", hint)
+    if tls == "none" and route.url is not None:
+        for name in ("pki", "ciphers", "protocols"):
+            if name in options:
+                scope.diagnostics.warning(
+                    options[name].span, f"{name} has no effect here", "the URL is one without TLS"
+                )
 
 
 def _auth(scope: Scope, options: _Options, route: _Route) -> str:
