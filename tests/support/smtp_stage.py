@@ -205,7 +205,13 @@ class Stage:
 
     async def settle(self) -> None:
         """Waits until nothing that was fed has an answer outstanding."""
-        states = ("AWAITING_QUEUE_COMMIT", "AWAITING_QUEUE_APPEND", "AWAITING_RCPT_VERDICT", "AWAITING_AUTH_VERDICT")
+        states = (
+            "AWAITING_QUEUE_COMMIT",
+            "AWAITING_QUEUE_APPEND",
+            "AWAITING_RCPT_VERDICT",
+            "AWAITING_SENDER_VERDICT",
+            "AWAITING_AUTH_VERDICT",
+        )
         turns = 0
         while turns < 5:
             waiting = [c for c in self.server.connections if c.session.state.name in states]

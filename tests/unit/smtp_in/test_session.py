@@ -66,7 +66,7 @@ def new_session(configuration: Configuration | None = None) -> Session:
     configuration = configuration or make_configuration()
     entrance = Entrance(configuration, Tables(configuration), configuration.listeners[0])
     around = Surroundings(lambda: 1_700_000_000.0, lambda: None, Silence(), ContentMemory(1_000_000))
-    return Session(entrance, around, peer="192.0.2.9", is_local=False)
+    return Session(entrance, around, peer="192.0.2.9")
 
 
 def say(session: Session, command: Command) -> reply.Reply:

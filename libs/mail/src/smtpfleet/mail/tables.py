@@ -8,7 +8,7 @@ asks and repeats his question of `with_answers`. Used by ruleset, expand and mda
 
 import copy
 import pwd
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct
 
@@ -39,9 +39,10 @@ class TableError(Exception):
 
 
 class NotInline(TableError):
-    """The table is not in the snapshot: ask config. is_check: whether the key is there is all that is wanted."""
+    """The table is not in the snapshot: ask config. is_check: whether the key is there is all that is wanted. key: "" is one, too, that
+    of a listener without a tag for one; None for the next value, whatever its key."""
 
-    def __init__(self, table: str, service: TableService, key: str, *, is_check: bool) -> None:
+    def __init__(self, table: str, service: TableService, key: str | None, *, is_check: bool) -> None:
         super().__init__(f"table {table} is not in the snapshot")
         self.table = table
         self.service = service
@@ -200,6 +201,11 @@ class Tables:
                 return self._is_answered(table, TableService.MAILADDR, address or "@")
             patterns = self._addresses[table] = self._address_patterns(self._entries_of(table))
         return patterns.matches(address)
+
+    def is_address_among(self, entries: Iterable[str], address: str) -> bool:
+        """As match_mailaddr, for entries in lower case that are no table's own."""
+        address = "" if address == "@" else address.lower()
+        return self._address_patterns(dict.fromkeys(entries, "")).matches(address)
 
     def _address_patterns(self, entries: dict[str, str]) -> AddressPatterns | ModernAddressPatterns:
         return ModernAddressPatterns(entries, self._delimiter) if self._is_modern else AddressPatterns(entries)

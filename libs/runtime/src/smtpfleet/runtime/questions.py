@@ -46,13 +46,14 @@ class Questions:
                 elif isinstance(outcome, SrsRestoreQuery):
                     opened.learn(outcome, await self._srs.restore(outcome))
                 else:
-                    opened.learn(outcome, await self._ask(outcome))
+                    opened.learn(outcome, await self.ask_table(outcome))
             except (TableError, SrsUnavailable) as error:
                 return opened.fail(str(error))
             outcome = opened.proceed()
         return outcome
 
-    async def _ask(self, query: TableQuery) -> list[str | None]:
+    async def ask_table(self, query: TableQuery) -> list[str | None]:
+        """Config's answer, a value for each key. Raises TableError."""
         if query.operation == "lookup":
             return await self._tables.lookup_many(query.table, query.service, query.keys)
         if query.operation == "check":

@@ -11,10 +11,8 @@ from base64 import b64encode
 
 from msgspec import structs
 
-from smtpfleet.contracts.status import S451_LOCAL_ERROR, Status
+from smtpfleet.contracts.status import Status
 from smtpfleet.mail.credentials import SCRAM
-from smtpfleet.mail.ruleset import LOCAL_PEER
-from smtpfleet.mail.tables import TableError
 from smtpfleet.smtp_in import reply as r
 from smtpfleet.smtp_in.access_request import AuthAnswer, AuthRequest, AuthVerdict, StartTls, TlsFacts
 from smtpfleet.smtp_in.auth import (
@@ -30,7 +28,6 @@ from smtpfleet.smtp_in.command import Command
 from smtpfleet.smtp_in.entrance import Entrance, Surroundings
 from smtpfleet.smtp_in.expansions import SourceClass
 from smtpfleet.smtp_in.scram import ScramKeys
-from smtpfleet.smtp_in.senders import may_send_as
 from smtpfleet.smtp_in.state import State
 from smtpfleet.smtp_in.transaction import Origin, Request
 
@@ -61,7 +58,6 @@ class AccessPhase:
     exchange: Mechanism | None
     id: str
     is_kicked: bool
-    is_local: bool
     mail_bar: Status | None
     origin: Origin
     peer: str
@@ -105,6 +101,7 @@ class AccessPhase:
     def on_submission(self, uid: int) -> None:
         """The peer is a process of this machine on the submission socket: authenticated by its kernel (reference 4.9)."""
         self.authenticated = True
+        self._source = self.entrance.expansions.source_class(self.peer, is_local=True)
         self.origin = structs.replace(self.origin, hostname=f"{uid}@localhost", is_authenticated=True)
         self._judge_access()
 
@@ -115,14 +112,6 @@ class AccessPhase:
         if self.user:
             protocol += "A"
         self.origin = structs.replace(self.origin, helo=helo, protocol=protocol)
-
-    def check_sender(self, sender: str) -> Status | None:
-        """Why an authenticated user may not send as `sender`; only where the listener restricts senders (7.8 smtp_tx_mail_from)."""
-        try:
-            allowed = may_send_as(self.entrance.tables, self.entrance.listener.senders, self.user, sender)
-        except TableError:
-            return S451_LOCAL_ERROR
-        return None if allowed else r.S530_SENDER_REJECTED
 
     def access_lines(self) -> tuple[Status, ...]:
         """What EHLO offers of STARTTLS and AUTH now."""
@@ -278,7 +267,6 @@ class AccessPhase:
         """Authenticated: local to the rules of the classic form, a user by name to those of the modern one."""
         self.authenticated = True
         self.user = user
-        self.is_local = True
         self._source = self.entrance.expansions.source_class(self.peer, is_local=True)
         self.origin = structs.replace(
             self.origin, user=user, is_authenticated=True, protocol=self.origin.protocol.removesuffix("A") + "A"
@@ -297,8 +285,3 @@ class AccessPhase:
             self._hides_lines = True
             return b"AUTH"
         return _HIDDEN if self._hides_lines and command is Command.UNKNOWN else line
-
-    @property
-    def is_submission(self) -> bool:
-        """Whether the peer is on the submission socket."""
-        return self.peer == LOCAL_PEER

@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from smtpfleet.contracts.commands import TableQuery
 from smtpfleet.contracts.status import Status
 from smtpfleet.mail.expand import Expansion
+from smtpfleet.mail.tables import TableError
 from smtpfleet.smtp_in.admissions import Admissions
 from smtpfleet.smtp_in.callers import Caller, Callers
 from smtpfleet.smtp_in.committer import Committer
@@ -96,6 +98,13 @@ class Server:
             asyncio.get_running_loop().call_soon(resume, failed)
         else:
             self._inquiries.submit(unresolved, resume)
+
+    def look_up(self, query: TableQuery, resume: Callable[[str | TableError | None], None]) -> None:
+        """Asks config for the one key of `query`; `resume` hears its value, or why there is no answer, later."""
+        if self._inquiries is None:
+            asyncio.get_running_loop().call_soon(resume, TableError("there is nobody to ask about this table"))
+        else:
+            self._inquiries.look_up(query, resume)
 
     async def sweep(self) -> None:
         """Closes sessions that have been quiet too long; runs for the life of the process."""

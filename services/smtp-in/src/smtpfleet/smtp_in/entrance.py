@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from smtpfleet.contracts.commands import TableService
+from smtpfleet.contracts.commands import TableQuery, TableService
 from smtpfleet.contracts.configuration import LOCAL_HOST, Configuration, Listener
 from smtpfleet.contracts.status import Status
 from smtpfleet.mail.addrname import addrname_key
-from smtpfleet.mail.tables import TableError, Tables
+from smtpfleet.mail.tables import NotInline, TableError, Tables
 from smtpfleet.runtime.forwards import Forwards
 from smtpfleet.smtp_in.completion import Completion, completion_of
 from smtpfleet.smtp_in.expansions import Expansions
@@ -62,6 +62,17 @@ class Entrance:
             return self.tables.lookup(self.listener.hostnames, TableService.ADDRNAME, key) or self.name
         except TableError:
             return self.name
+
+    def name_question(self, local_address: str) -> TableQuery | None:
+        """What to ask config about our name on this address; None where the snapshot says it, or the listener."""
+        key = addrname_key(local_address)
+        try:
+            self.tables.lookup(self.listener.hostnames, TableService.ADDRNAME, key)
+        except NotInline as missing:
+            return TableQuery(missing.table, TableService.ADDRNAME, "lookup", [key])
+        except TableError:
+            return None
+        return None
 
     def is_local(self, peer: str) -> bool:
         """Whether a peer counts as local by its address (reference 2.2)."""

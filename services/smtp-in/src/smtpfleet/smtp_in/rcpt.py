@@ -38,7 +38,7 @@ class RcptPhase:
     __slots__ = tuple[str, ...]()
 
     _around: Surroundings
-    _awaited: AwaitedRcpt | None
+    _awaited: object
     _detail: str
     _patience: Patience
     _source: SourceClass
@@ -98,15 +98,10 @@ class RcptPhase:
         tx.destinations.extend([(rcpt, destination) for destination in destinations])
         return r.S250_RCPT_OK
 
-    def await_rcpt(self, line: bytes) -> None:
-        """RCPT has had no reply; `line` is what it was."""
-        if self._awaited is not None:
-            self._awaited = AwaitedRcpt(self._awaited.args, line)
-
     def on_rcpt_verdict(self, expansion: Expansion) -> None:
         """How the expansion ended that was asked for."""
         awaited, self._awaited = self._awaited, None
-        assert self.state is State.AWAITING_RCPT_VERDICT and awaited is not None
+        assert self.state is State.AWAITING_RCPT_VERDICT and isinstance(awaited, AwaitedRcpt)
         self._enter(State.TRANSACTION)
         verdict = self._judge_expansion(expansion)
         reply = verdict if isinstance(verdict, Status) else self.accept_rcpt(awaited.args, verdict)

@@ -12,10 +12,11 @@ from typing import cast
 
 from aiosmtpd.smtp import SMTP
 
-from smtpfleet.contracts.commands import AppendContent, CommitMessage, CommitVerdict, DropContent
+from smtpfleet.contracts.commands import AppendContent, CommitMessage, CommitVerdict, DropContent, TableQuery
 from smtpfleet.contracts.status import S421_SHUTTING_DOWN, Status
 from smtpfleet.mail.expand import Expansion
 from smtpfleet.mail.received import UNKNOWN_HOST
+from smtpfleet.mail.tables import TableError
 from smtpfleet.smtp_in.arrival import Arrived
 from smtpfleet.smtp_in.command import COMMAND_LINE_LIMIT_BYTES, Command, parse_line
 from smtpfleet.smtp_in.connections import SWEEP_EVERY_S, Server
@@ -40,7 +41,14 @@ TURNED_AWAY = "turned-away"
 """Why a connection ends that never began a session: counted, not logged, as a flood of them must not become one of the log."""
 
 _COMMANDS = {command.encode(): command for command in Command if command is not Command.UNKNOWN}
-_BOUNDED_STATES = frozenset({State.AWAITING_QUEUE_APPEND, State.AWAITING_QUEUE_COMMIT, State.AWAITING_RCPT_VERDICT})
+_BOUNDED_STATES = frozenset(
+    {
+        State.AWAITING_QUEUE_APPEND,
+        State.AWAITING_QUEUE_COMMIT,
+        State.AWAITING_RCPT_VERDICT,
+        State.AWAITING_SENDER_VERDICT,
+    }
+)
 
 
 class Connection(AccessShell, SMTP):
@@ -59,6 +67,7 @@ class Connection(AccessShell, SMTP):
         self._buffer = b""
         self._reason = ""
         self._hostname = UNKNOWN_HOST
+        self._local_address = ""
         self._awaited_count = 0
         self._quiet_ticks = 0
         self._progress_bytes = 0
@@ -91,14 +100,14 @@ class Connection(AccessShell, SMTP):
             is_local = entrance.is_local(peer)
             caller = server.callers.admit(peer) if server.callers is not None and not is_local else None
         else:
-            peer, is_local, caller = arrived.peer, arrived.is_local, arrived.caller
+            peer, caller = arrived.peer, arrived.caller
         if isinstance(caller, Status):
             self._turn_away(caller)
             return
-        local_address = ""
         if entrance.listener.hostnames:
             local_address = arrived.local if arrived is not None else transport.get_extra_info("sockname")[0]
-        self.session = Session(entrance, server.around, peer=peer, is_local=is_local, local_address=local_address)
+            self._local_address = local_address
+        self.session = Session(entrance, server.around, peer=peer, local_address=self._local_address)
         self.session.caller = caller
         server.connections.add(self)
         self._welcome()
@@ -112,7 +121,7 @@ class Connection(AccessShell, SMTP):
             self._arrived.caller.leave()
 
     def _welcome(self) -> None:
-        """The banner, at once or when the peer's name and its permit are known and it has kept silent."""
+        """The banner, at once or when the peer's name, our own and its permit are known and it has kept silent."""
         server, session = self._server, self.session
         if self._arrived is not None and self._note_arrival(self._arrived):
             self._send_replies()
@@ -122,6 +131,9 @@ class Connection(AccessShell, SMTP):
             self._awaited_count += 1
             pause_s = session.entrance.configuration.limits.greet_pause_s or SILENCE_S
             asyncio.get_running_loop().call_later(pause_s, self._on_silence)
+        if (question := session.entrance.name_question(self._local_address)) is not None:
+            server.look_up(question, self._on_own_name)
+            self._awaited_count += 1
         if server.welcome is not None:
             self._awaited_count += server.welcome.look_up(session.peer, self._on_hostname)
         if self._awaited_count:
@@ -136,6 +148,12 @@ class Connection(AccessShell, SMTP):
 
     def _on_hostname(self, hostname: str) -> None:
         self._hostname = hostname
+        self._greet()
+
+    def _on_own_name(self, answer: str | TableError | None) -> None:
+        """What the table `hostnames` calls us here. Where it cannot answer (config has logged it) we are called as the listener is."""
+        if isinstance(answer, str) and answer:
+            self.session.hear_own_name(answer)
         self._greet()
 
     def _on_permit(self, refusal: Status | None) -> None:
@@ -301,6 +319,8 @@ class Connection(AccessShell, SMTP):
             committer.submit(request, self._on_commit_verdict)
         elif isinstance(request, Unresolved):
             self._server.inquire(request, partial(self._on_rcpt_verdict, self.session.tx))
+        elif isinstance(request, TableQuery):
+            self._server.look_up(request, self._on_sender_answer)
         elif isinstance(request, AppendContent):
             self._pause_reading()
             committer.append(request, partial(self._on_append_verdict, self.session.tx))
@@ -319,6 +339,12 @@ class Connection(AccessShell, SMTP):
             return  # the connection was lost while config or mda thought about it
         self.session.on_rcpt_verdict(expansion)
         self._pass_request()
+        self._proceed()
+
+    def _on_sender_answer(self, answer: str | TableError | None) -> None:
+        if self.session.state is not State.AWAITING_SENDER_VERDICT:
+            return  # the connection was lost while config thought about it
+        self.session.on_sender_answer(answer)
         self._proceed()
 
     def _on_append_verdict(self, tx: object, verdict: CommitVerdict) -> None:

@@ -7,7 +7,8 @@ next bytes are. In a state called AWAITING_… it hands in nothing but the answe
 
     AWAITING_WELCOME --name, permit--> INIT          (the banner; CLOSING for a peer that could not wait, or gets no permit)
     INIT         --EHLO, HELO-->       SETUP
-    SETUP        --MAIL-->             TRANSACTION   (msgid and token are drawn here)
+    SETUP        --MAIL-->             TRANSACTION   (msgid and token are drawn here), or, where a database says who may send as whom,
+                                       AWAITING_SENDER_VERDICT --yes--> TRANSACTION, --no--> SETUP   (mail)
     TRANSACTION  --RCPT-->             TRANSACTION   (expanded under the snapshot the session began with), or, where another role is
                                        AWAITING_RCPT_VERDICT --any expansion--> TRANSACTION   to be asked (rcpt)
     TRANSACTION  --DATA-->             DATA          (at least one accepted rcpt)
@@ -26,15 +27,15 @@ its 4-command kick is looser here because a peer may pipeline (docs/parity.md). 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from msgspec import structs
 
-from smtpfleet.contracts.ids import new_msgid, new_token
+from smtpfleet.contracts.ids import new_token
 from smtpfleet.contracts.status import Status
 from smtpfleet.mail.address import is_valid_helo
-from smtpfleet.mail.grammar import MailArgs, parse_mail_from, parse_rcpt_to
+from smtpfleet.mail.grammar import parse_rcpt_to
 from smtpfleet.mail.received import UNKNOWN_HOST
-from smtpfleet.mail.ruleset import SessionFacts
 from smtpfleet.smtp_in import reply as r
 from smtpfleet.smtp_in.access import AccessPhase
 from smtpfleet.smtp_in.access_request import TlsFacts
@@ -46,25 +47,23 @@ from smtpfleet.smtp_in.content import ContentPhase
 from smtpfleet.smtp_in.data import DataReader
 from smtpfleet.smtp_in.entrance import Entrance, Surroundings
 from smtpfleet.smtp_in.greeting import LAST_LINE, hello
-from smtpfleet.smtp_in.notification import Notification
+from smtpfleet.smtp_in.mail import AwaitedMail, MailPhase
 from smtpfleet.smtp_in.patience import Patience
 from smtpfleet.smtp_in.rcpt import AwaitedRcpt, RcptPhase
 from smtpfleet.smtp_in.state import COMMAND_STATES, State
 from smtpfleet.smtp_in.transaction import Origin, Request, Transaction
 
 
-class Session(ContentPhase, RcptPhase, AccessPhase):
+class Session(ContentPhase, MailPhase, RcptPhase, AccessPhase):
     """One conversation. The attributes are for reading; `replies` and `request` are emptied by the shell."""
 
     # The shell is a subclass of aiosmtpd's SMTP, which reads `peer`, `ssl` and `authenticated` of its session.
     __slots__ = (
-        "_after_skip", "_around", "_auth_failures", "_awaited", "_detail", "_hides_lines", "_noted_bytes", "_patience", "_row", "_skip_bytes", "_source", "authenticated", "caller", "entrance", "exchange", "id", "is_kicked", "is_local", "mail_bar", "mail_count", "name", "origin", "own_domain", "peer",
+        "_after_skip", "_around", "_auth_failures", "_awaited", "_detail", "_hides_lines", "_noted_bytes", "_patience", "_row", "_skip_bytes", "_source", "authenticated", "caller", "entrance", "exchange", "id", "is_kicked", "mail_bar", "mail_count", "name", "origin", "own_domain", "peer",
         "replies", "request", "ssl", "state", "tx", "user",
     )  # fmt: skip
 
-    def __init__(
-        self, entrance: Entrance, around: Surroundings, *, peer: str, is_local: bool, local_address: str = ""
-    ) -> None:
+    def __init__(self, entrance: Entrance, around: Surroundings, *, peer: str, local_address: str = "") -> None:
         self.entrance = entrance
         listener = entrance.listener
         self.name = entrance.name_at(local_address) if listener.hostnames else entrance.name
@@ -72,7 +71,6 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
         self.own_domain = self.name if entrance.is_submission else ""
         self.id = new_token()
         self.peer = peer
-        self.is_local = is_local
         self.ssl: TlsFacts | None = None
         self.authenticated = False
         self.user = ""
@@ -92,13 +90,13 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
         self.state = State.INIT
         self._row = TABLE[State.INIT]
         self._around = around
-        self._source = entrance.expansions.source_class(peer, is_local=is_local)
+        self._source = entrance.expansions.source_class(peer, is_local=False)
         self._patience = Patience(entrance.configuration.limits)
         self._noted_bytes = 0
         self._skip_bytes = 0
         self._after_skip = State.INIT
         self._detail = ""
-        self._awaited: AwaitedRcpt | None = None
+        self._awaited: AwaitedMail | AwaitedRcpt | None = None
         self.mail_bar: Status | None = None
         self._judge_access()
 
@@ -118,6 +116,12 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
         self.replies.append(status)
         self.close()
 
+    def hear_own_name(self, name: str) -> None:
+        """What the table `hostnames` calls us where the peer has connected to; before the banner."""
+        self.name = name
+        self.own_domain = name if self.own_domain else ""
+        self.origin = structs.replace(self.origin, smtpname=name)
+
     def welcome(self, hostname: str, *, has_talked: bool) -> None:
         """hostname: the peer's confirmed name, or `<unknown>`. has_talked: bytes came before the banner, which only a program that heeds
         no reply sends (RFC 5321 §4.3.1 has the client wait)."""
@@ -135,9 +139,14 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
         """A command line; only in COMMAND_STATES."""
         reply = self._row[command](self, arg)
         if reply is None:
-            self.await_rcpt(line)  # answered when what we wait for has come
+            self._await_answer(line)
         else:
             self._answer(command, reply, line)
+
+    def _await_answer(self, line: bytes) -> None:
+        """MAIL or RCPT, which `line` was, is answered when what we wait for has come."""
+        if self._awaited is not None:
+            self._awaited = replace(self._awaited, line=line)
 
     def _answer(self, command: Command, reply: r.Reply, line: bytes) -> None:
         self.replies.append(reply)
@@ -218,47 +227,6 @@ class Session(ContentPhase, RcptPhase, AccessPhase):
         self._enter(State.SETUP)
         first = Status(250, "", hello(self.name, helo, self.peer))
         return (first, *self.entrance.extensions, *self.access_lines(), LAST_LINE) if is_extended else first
-
-    def _mail(self, arg: bytes) -> r.Reply:
-        args = self.check_mail(arg)
-        if not isinstance(args, Status):
-            return self.accept_mail(args)
-        if args is r.S421_OVERLOADED:
-            self.close()
-        return args
-
-    def check_mail(self, arg: bytes) -> MailArgs | Status:
-        """What MAIL asks for, or why no transaction may begin."""
-        if self.mail_bar is not None:
-            return self.mail_bar
-        args = parse_mail_from(arg, has_dsn=not self.entrance.listener.no_dsn, own_domain=self.own_domain)
-        if isinstance(args, Status):
-            return args
-        if self.mail_count >= self.entrance.configuration.limits.max_mails:
-            return r.S452_TOO_MANY_MAILS
-        if args.size_bytes > self.entrance.configuration.max_message_size_bytes:
-            return r.S552_TOO_BIG  # RFC 1870 §6.1
-        if self.caller is not None and (refusal := self.caller.mail_refusal()) is not None:
-            return refusal
-        if self.user and self.entrance.listener.senders and (refusal := self.check_sender(args.sender)) is not None:
-            return refusal
-        return self._around.mail_refusal() or args
-
-    def accept_mail(self, args: MailArgs) -> Status:
-        """Begins a transaction."""
-        origin, sender = self.origin, args.sender
-        rdns = "" if origin.hostname == UNKNOWN_HOST else origin.hostname
-        facts = SessionFacts(
-            tag=origin.tag, peer=self.peer, is_local=self.is_local, sender=sender, helo=origin.helo, rdns=rdns,
-            auth_user=self.user, has_tls=self.ssl is not None, is_socket=self.is_submission,
-        )  # fmt: skip
-        self.tx = Transaction(facts, sender, new_msgid(int(self._around.now_s() * 1000)), new_token())
-        if args.is_utf8:
-            self.tx.is_utf8 = True
-        if args.dsn_ret or args.dsn_envid:
-            self.tx.notification = Notification(args.dsn_ret, args.dsn_envid)
-        self._enter(State.TRANSACTION)
-        return r.S250_OK
 
     def _rcpt(self, arg: bytes) -> r.Reply | None:
         assert self.tx is not None

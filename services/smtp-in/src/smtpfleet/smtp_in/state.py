@@ -20,11 +20,12 @@ class State(Enum):
     SKIP = auto()
     """The octets of a BDAT that was refused."""
     AWAITING_WELCOME = auto()
-    """The peer's name, and its permit, before the banner."""
+    """The peer's name, our own, and its permit, before the banner."""
     AUTHENTICATING = auto()
     """The next line is one of an AUTH exchange."""
     AWAITING_TLS_HANDSHAKE = auto()
     AWAITING_AUTH_VERDICT = auto()
+    AWAITING_SENDER_VERDICT = auto()
     AWAITING_RCPT_VERDICT = auto()
     AWAITING_QUEUE_APPEND = auto()
     AWAITING_QUEUE_COMMIT = auto()

@@ -6,7 +6,7 @@ the message (reference 4.7), so a message that must draw another msgid is built 
 
 from msgspec import Struct
 
-from smtpfleet.contracts.commands import AppendContent, CommitMessage, DropContent
+from smtpfleet.contracts.commands import AppendContent, CommitMessage, DropContent, TableQuery
 from smtpfleet.contracts.envelope import Envelope, EnvelopeFlag
 from smtpfleet.contracts.ids import evpid_of, new_msgid, new_token
 from smtpfleet.mail.expand import Destination
@@ -18,8 +18,8 @@ from smtpfleet.smtp_in.data import DataReader
 from smtpfleet.smtp_in.expansions import Unresolved
 from smtpfleet.smtp_in.notification import Notification
 
-Request = CommitMessage | AppendContent | DropContent | AccessRequest | Unresolved
-"""What a session asks of queue, about access, or about a recipient."""
+Request = CommitMessage | AppendContent | DropContent | AccessRequest | Unresolved | TableQuery
+"""What a session asks of queue, about access, about a recipient, or of config about a sender."""
 
 
 class Origin(Struct, frozen=True):
