@@ -77,6 +77,21 @@ def test_rules_that_do_not_match_say_why() -> None:
     ]
 
 
+def test_a_table_that_is_written_in_place_has_one_pair_of_brackets() -> None:
+    tables = (list_table("ours", "example.test"), mapping_table("<dynamic:1>", {"alice": "1:1:/home/alice"}))
+    action = local_action(alias="<dynamic:1>", userbase="<dynamic:1>")
+    lines = explain(of(rcpt="bob@example.test"), configuration(rule(action, ANYONE, OURS), tables=tables)).lines
+    assert lines[2:4] == ["  table <dynamic:1>, bob: no entry", "  user bob in table <dynamic:1>: unknown"]
+
+
+def test_a_format_that_does_not_fit_is_a_refusal() -> None:
+    action = msgspec.structs.replace(local_action(), target="~/%{sender.user}")
+    tables = (list_table("ours", "example.test"), mapping_table("users", {"alice": "1:1:/home/alice"}))
+    reply = explain(of(sender=""), configuration(rule(action, ANYONE, OURS), tables=tables))
+    assert reply.refusal.startswith("451 ")
+    assert "format token is empty: sender.user" in reply.lines[-1]
+
+
 def test_an_expansion_goes_through_the_rules_again() -> None:
     reply = explain(of(rcpt="staff@example.test"))
     assert "address carol@far.test, from an expansion" in reply.lines

@@ -203,18 +203,23 @@ def _answer_text(
 ) -> str:
     if isinstance(query, AliasQuery):
         keys = ", ".join(query.keys)
-        return f"table <{query.table}>, {keys}: " + (f"{answer}" if answer is not None else "no entry")
+        return f"table {_shown(query.table)}, {keys}: " + (f"{answer}" if answer is not None else "no entry")
     if isinstance(query, UserQuery):
-        known = f"user {query.user} in table <{query.table}>: "
+        known = f"user {query.user} in table {_shown(query.table)}: "
         return known + (f"uid {answer.uid}, home {answer.home}" if isinstance(answer, UserInfo) else "unknown")
     if isinstance(query, RelayHostQuery):
-        return f"table <{query.table}>, {query.domain or 'the next relay'}: {answer or 'none'}"
+        return f"table {_shown(query.table)}, {query.domain or 'the next relay'}: {answer or 'none'}"
     if isinstance(query, SrsRestoreQuery):
         assert isinstance(answer, SrsRestoreReply)
         return f"srs, {query.address}: " + (f"goes back to {answer.sender}" if answer.sender else answer.fault)
     assert isinstance(answer, ForwardReply)
     text = " ".join(answer.content.split()) if answer.result == "present" else answer.detail
     return f".forward of {query.user}: {answer.result}" + (f": {text}" if text else "")
+
+
+def _shown(table: str) -> str:
+    """As rules name it; one written in place has the brackets in its name."""
+    return table if table.startswith("<") else f"<{table}>"
 
 
 def _dispatcher_text(dispatcher: Dispatcher) -> str:

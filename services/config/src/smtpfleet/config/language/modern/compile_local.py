@@ -26,6 +26,10 @@ _NO_USER = {
 """Methods whose user is always the recipient, as OpenSMTPD names them."""
 
 
+_NO_PROGRAM = ("mbox", "maildir", "lmtp")
+"""Methods that mda carries out itself; OpenSMTPD has a program for each (mail.maildir, mail.lmtp) and wraps that, but for mbox."""
+
+
 def compile_local(scope: Scope, statement: ActionStatement) -> LocalAction | ExpandAction:
     """The action with every option it was given."""
     # OpenSMTPD lets a second wrapper replace the first.
@@ -67,6 +71,10 @@ def _wrapper(scope: Scope, statement: ActionStatement) -> str:
         if word is None:
             continue
         command = find_wrapper(scope, word)
+        if statement.method in _NO_PROGRAM:
+            message = f"no program delivers to {statement.method}, so there is none to wrap"
+            hint = "the wrapper is for commands of aliases and .forward alone" if statement.method != "mbox" else ""
+            scope.diagnostics.warning(word.span, message, hint)
     return command if statement.method != "mbox" else ""
 
 
