@@ -229,12 +229,12 @@ def _relay_text(d: RemoteDispatcher) -> str:
     better = f" better than {d.backup}" if d.backup else ""
     host = d.domain if d.is_host else f"the MX of {d.domain}{better}"
     port = f" port {d.port}" if d.port else ""
-    others = f", else another of table <{d.hosts}>" if d.hosts else ""
+    others = f", else another of table {_table_name(d.hosts)}" if d.hosts else ""
     told = (
         ("auth", d.auth),
-        ("source", d.source and f"<{d.source}>"),
+        ("source", _table_name(d.source)),
         ("helo", d.helo),
-        ("helo by source", d.helo_source and f"<{d.helo_source}>"),
+        ("helo by source", _table_name(d.helo_source)),
         ("pki", d.pki),
         ("ca", d.ca if d.verify else ""),
         ("ciphers", d.ciphers),
@@ -243,3 +243,8 @@ def _relay_text(d: RemoteDispatcher) -> str:
     options = "".join(f", {name} {value}" for name, value in told if value)
     tls = f"tls {d.tls}{' verify' if d.verify else ''}"
     return f"{'lmtp' if d.is_lmtp else 'smtp'} {host}{port}{others}, {tls}{options}"
+
+
+def _table_name(name: str) -> str:
+    """As it is written where it is used; that of a table without a name has its brackets, "" stays."""
+    return name if not name or name.startswith("<") else f"<{name}>"
