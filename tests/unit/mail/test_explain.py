@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from smtpfleet.contracts.commands import ExplainQuery, ExplainReply, ForwardQuery, ForwardReply
-from smtpfleet.contracts.configuration import LOCAL_HOST, Condition, Configuration
+from smtpfleet.contracts.configuration import LOCAL_HOST, Condition, Configuration, RelayAction
 from smtpfleet.contracts.srs import SrsRestoreQuery, SrsRestoreReply
 from smtpfleet.mail.expand import NO_FORWARD, Expander, expand_rcpt
 from smtpfleet.mail.expansion import Expansion
@@ -118,6 +118,19 @@ def test_a_forward_is_followed_and_shown() -> None:
     reply = explain(QUERY, forward=ForwardReply("present", "carol@far.test\n", ""))
     assert "  .forward of alice: present: carol@far.test" in reply.lines
     assert reply.destinations[0].startswith("carol@far.test via smtp smart.test")
+
+
+def test_all_that_mta_is_told_is_said() -> None:
+    action = RelayAction(
+        "", 0, "require", True, "", "sources", "", "ours.test", "mx.ours.test", "", helo_source="names", ca="theirs", protocols="tlsv1.3"
+    )  # fmt: skip
+    rule = msgspec.structs.replace(SNAPSHOT.rules[-1], action=action)
+    snapshot = msgspec.structs.replace(SNAPSHOT, rules=(rule,))
+    assert (
+        "the MX of far.test better than mx.ours.test, tls require verify, source <sources>, helo by source <names>, "
+        in (told := explain(of(rcpt="carol@far.test", peer="127.0.0.1"), snapshot).destinations[0])
+    )
+    assert ", pki ours.test, ca theirs, protocols tlsv1.3, from <" in told
 
 
 WITH_SRS = msgspec.structs.replace(

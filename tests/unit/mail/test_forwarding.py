@@ -258,6 +258,18 @@ def test_a_bad_url_is_a_fault_of_the_table(url: str) -> None:
     assert expanded(relay_table({"far.test": url}, domains="domains"), "x@far.test").refusal == LATER
 
 
+def test_the_relay_of_all_other_domains() -> None:
+    snapshot = relay_table({"near.test": "near.relay.test", "*": "hub.test"}, domains="domains")
+    found = [expanded(snapshot, f"x@{domain}").destinations[0].dispatcher for domain in ("near.test", "far.test")]
+    assert [to.domain for to in found if isinstance(to, RemoteDispatcher)] == ["near.relay.test", "hub.test"]
+
+
+@pytest.mark.parametrize("url", ["smtp+notls://h.test", "lmtp://h.test:24"])
+def test_tls_that_is_demanded_is_not_given_up_for_an_entry(url: str) -> None:
+    assert expanded(relay_table({"far.test": url}, domains="domains", tls="require"), "x@far.test").refusal == LATER
+    assert expanded(relay_table({"far.test": url}, domains="domains"), "x@far.test").destinations
+
+
 def test_relays_of_a_list_are_used_in_turn() -> None:
     snapshot = relay_table(dict.fromkeys(("smtp+tls://a.test", "lmtp://b.test:24"), ""), hosts="hosts")
     found = [expanded(snapshot, "x@far.test").destinations[0].dispatcher for _ in range(4)]

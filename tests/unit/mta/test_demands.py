@@ -1,5 +1,6 @@
 """What relays demand of their sessions: passwords, certificates, names and addresses of ours, other ways in; against real sockets and TLS."""
 
+import dataclasses
 import socket
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from smtpfleet.mta.session import SessionParameters
 from tests.support.fake_bus import FakeBus
 from tests.support.peer import Peer, Script, scripted_peer
 from tests.support.zone import serve_zone
-from tests.unit.mta.building import CONFIGURATION, fleet, message, remote
+from tests.unit.mta.building import CONFIGURATION, QUICK, fleet, message, remote
 from tests.unit.mta.test_delivery import lines
 
 DELIVERED = ("delivered", "250 2.0.0 Ok: queued")
@@ -177,6 +178,35 @@ async def test_a_certificate_that_is_replaced_is_shown_from_then_on(tmp_path: Pa
         assert lines(await sender.outcomes(2))[1] == DELIVERED
 
 
+@pytest.mark.parametrize("tls", ["none", "opportunistic"])
+async def test_a_certificate_of_our_name_that_is_elsewhere(tmp_path: Path, tls: str) -> None:
+    configuration = certified(tmp_path, trustme.CA(), "our.name.test")
+    (tmp_path / "ssl" / "key.pem").unlink()
+    outcomes, peer, log, _ = await attempt(
+        Script(starttls="good"), configuration=configuration, root=str(tmp_path), tls=tls
+    )
+    assert (outcomes, peer.messages[0].is_tls) == ([DELIVERED], tls != "none")
+    assert ("no certificate is shown to relays" in log) is (tls != "none")
+
+
+async def test_a_ca_that_is_gone_is_not_replaced_by_others(tmp_path: Path) -> None:
+    ca = trustme.CA()
+    configuration = certified(tmp_path, ca, "client")
+    outcomes, peer, log, _ = await attempt(
+        Script(starttls="good"), ca=ca, configuration=configuration, root=str(tmp_path),
+        tls="require", verify=True, relay_ca="gone",
+    )  # fmt: skip
+    assert outcomes == [("tempfail", "451 4.7.0 Could not retrieve certificate")]
+    assert "no ca gone" in log and peer.connection_count == 0
+
+
+@pytest.mark.parametrize("name", ["näme.test", "two words", "x\r\nRSET", "y" * 300])
+async def test_a_name_that_cannot_be_said(name: str) -> None:
+    outcomes, peer, _, _ = await attempt(Script(), helo=name)
+    assert outcomes == [("tempfail", "451 4.3.5 Could not retrieve HELO name")]
+    assert peer.connection_count == 0
+
+
 async def test_a_certificate_that_cannot_be_read(tmp_path: Path) -> None:
     configuration = certified(tmp_path, trustme.CA(), "client")
     (tmp_path / "ssl" / "key.pem").write_text("no key")
@@ -220,6 +250,21 @@ async def test_secure_takes_what_there_is(script: Script) -> None:
         sender.work.add(message(1, remote(tls="secure")))
         assert lines(await sender.outcomes(1)) == [DELIVERED]
     assert peer.messages[0].is_tls
+
+
+async def test_secure_where_nobody_greets_is_smtps() -> None:
+    """One port, given in the URL: a peer that waits for TLS does not say a word."""
+    script = Script(is_smtps=True)
+    async with (
+        scripted_peer(script) as peer,
+        fleet(mx_port=9, timeouts=dataclasses.replace(QUICK, greeting_s=0.3)) as sender,
+    ):
+        sender.work.add(message(1, remote(tls="secure", port=peer.port)))
+        assert lines(await sender.outcomes(1)) == [DELIVERED]
+    async with scripted_peer(script) as peer, fleet(mx_port=9, smtps_port=peer.port) as sender:
+        sender.work.add(message(1, remote(tls="secure", port=peer.port)))
+        assert lines(await sender.outcomes(1)) == [DELIVERED]
+        assert sender.log.count("mta connecting") == 1, "on the port of smtps nothing else is tried"
 
 
 async def test_secure_never_goes_on_in_clear() -> None:

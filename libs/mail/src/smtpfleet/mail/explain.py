@@ -224,10 +224,32 @@ def _shown(table: str) -> str:
 
 def _dispatcher_text(dispatcher: Dispatcher) -> str:
     if isinstance(dispatcher, RemoteDispatcher):
-        host = dispatcher.domain if dispatcher.is_host else f"the MX of {dispatcher.domain}"
-        port = f" port {dispatcher.port}" if dispatcher.port else ""
-        auth = f", auth {dispatcher.auth}" if dispatcher.auth else ""
-        protocol = "lmtp" if dispatcher.is_lmtp else "smtp"
-        return f"{protocol} {host}{port}, tls {dispatcher.tls}{' verify' if dispatcher.verify else ''}{auth}"
+        return _relay_text(dispatcher)
     target = f" {dispatcher.target}" if dispatcher.target else ""
     return f"{dispatcher.method}{target} as user {dispatcher.user}"
+
+
+def _relay_text(d: RemoteDispatcher) -> str:
+    """Where mta goes, and all that it is told besides."""
+    better = f" better than {d.backup}" if d.backup else ""
+    host = d.domain if d.is_host else f"the MX of {d.domain}{better}"
+    port = f" port {d.port}" if d.port else ""
+    others = f", else another of table {_table_name(d.hosts)}" if d.hosts else ""
+    told = (
+        ("auth", d.auth),
+        ("source", _table_name(d.source)),
+        ("helo", d.helo),
+        ("helo by source", _table_name(d.helo_source)),
+        ("pki", d.pki),
+        ("ca", d.ca if d.verify else ""),
+        ("ciphers", d.ciphers),
+        ("protocols", d.protocols),
+    )
+    options = "".join(f", {name} {value}" for name, value in told if value)
+    tls = f"tls {d.tls}{' verify' if d.verify else ''}"
+    return f"{'lmtp' if d.is_lmtp else 'smtp'} {host}{port}{others}, {tls}{options}"
+
+
+def _table_name(name: str) -> str:
+    """As it is written where it is used; that of a table without a name has its brackets, "" stays."""
+    return name if not name or name.startswith("<") else f"<{name}>"

@@ -142,7 +142,7 @@ def compile_helo(scope: Scope, argument: Word | TableUse | None) -> str:
     if not isinstance(argument, Word):
         return ""
     if not is_host_name(argument.text):
-        scope.diagnostics.error(argument.span, f"invalid host name: {argument.text}", "as in mx.example.org")
+        scope.diagnostics.error(argument.span, f"invalid hostname: {argument.text}", "it is sent to peers as our name")
     return argument.text
 
 

@@ -17,7 +17,7 @@ def check_ciphers(diagnostics: Diagnostics, word: Word | None) -> None:
         diagnostics.error(word.span, f"invalid ciphers: {word.text}", hint)
         return
     if all(name.startswith("TLS_") for name in word.text.split(":")):
-        hint = 'those of TLS 1.3 are always on; protocols "tlsv1.3" leaves no others'
+        hint = "those of TLS 1.3 are always on, and it is no list of others"
     try:
         ciphers_of(word.text)
     except TlsFault:

@@ -39,7 +39,11 @@ def use_modern_table(scope: Scope, use: TableUse, service: Service, words: str) 
 def _fault_of_kind(scope: Scope, use: TableUse, service: Service) -> str:
     """Why a table of this kind is no answer, "" where it is one or not known."""
     kind = kind_of(scope, use) or service.kind
-    return "" if kind in (service.kind, DYNAMIC) else f"it is a {kind}, a {service.kind} is needed"
+    if kind in (service.kind, DYNAMIC):
+        return ""
+    is_file = isinstance(use, TableName) and bool(scope.tables[use.name.text].table.path)
+    hint = "; a file whose lines are whole keys begins with # @list" if is_file and service.kind == LIST else ""
+    return f"it is a {kind}, a {service.kind} is needed{hint}"
 
 
 def kind_of(scope: Scope, use: TableUse) -> str:
