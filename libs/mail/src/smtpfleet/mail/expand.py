@@ -180,7 +180,7 @@ class OpenExpansion:
         table = self._expander.configuration.tables.get(query.table)
         if table is not None and not table.is_inline:
             if (query.table, TableService.RELAYHOST, "") not in self._answers:
-                raise NotInline(query.table, TableService.RELAYHOST, None, is_check=False)
+                raise NotInline(query.table, TableService.RELAYHOST, "", is_next=True)
             return self._answers[query.table, TableService.RELAYHOST, ""]
         urls = self._tables.values_of(query.table)
         return urls[next(_turns) % len(urls)] if urls else None
@@ -188,7 +188,7 @@ class OpenExpansion:
     def _table_question(self, missing: NotInline) -> TableQuery:
         """What to ask config. All keys of an alias at once: one round trip instead of six."""
         query = self._query
-        if missing.key is None:
+        if missing.is_next:
             return TableQuery(missing.table, missing.service, "fetch", [])
         if isinstance(query, AliasQuery) and missing.service is TableService.ALIAS:
             return TableQuery(missing.table, missing.service, "lookup", [key.lower() for key in query.keys])

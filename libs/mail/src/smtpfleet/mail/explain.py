@@ -72,7 +72,7 @@ class Explanation:
         self._expander = expander
         self._is_submitted = query.peer == LOCAL_PEER
         self._facts = SessionFacts(
-            tag=query.tag,
+            tag=query.tag or self._own_tag(),
             peer=query.peer,
             is_local=self._is_submitted or bool(query.auth),
             sender=self._address_in(query.sender),
@@ -91,6 +91,11 @@ class Explanation:
         if not self._is_submitted or not text or text.lower() == "postmaster":
             return text
         return _address_of(text, self._own_name()) or text
+
+    def _own_tag(self) -> str:
+        """What `listen on socket` tags: whoever asks about mail that comes in there need not know."""
+        tags = [each.tag for each in self._expander.configuration.listeners if each.address == "socket"]
+        return tags[0] if self._is_submitted and tags else ""
 
     def _own_name(self) -> str:
         configuration = self._expander.configuration

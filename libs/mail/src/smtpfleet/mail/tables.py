@@ -39,15 +39,18 @@ class TableError(Exception):
 
 
 class NotInline(TableError):
-    """The table is not in the snapshot: ask config. is_check: whether the key is there is all that is wanted. key: "" is one, too, that
-    of a listener without a tag for one; None for the next value, whatever its key."""
+    """The table is not in the snapshot: ask config. is_check: whether the key is there is all that is wanted. is_next: its next value is
+    wanted, whatever the key; without it "" is a key like another, the tag of a listener that has none for one."""
 
-    def __init__(self, table: str, service: TableService, key: str | None, *, is_check: bool) -> None:
+    def __init__(
+        self, table: str, service: TableService, key: str, *, is_check: bool = False, is_next: bool = False
+    ) -> None:
         super().__init__(f"table {table} is not in the snapshot")
         self.table = table
         self.service = service
         self.key = key
         self.is_check = is_check
+        self.is_next = is_next
 
 
 Answers = Mapping[tuple[str, TableService, str], str | None]

@@ -124,7 +124,8 @@ class MailPhase:
     def accept_mail(self, args: MailArgs) -> Status:
         """Begins a transaction."""
         origin, sender = self.origin, args.sender
-        rdns = "" if origin.hostname == UNKNOWN_HOST else origin.hostname
+        # Who submits on the socket is called after his uid there, which is no name that leads back to an address.
+        rdns = "" if self.is_submission or origin.hostname == UNKNOWN_HOST else origin.hostname
         # Whose address is one of ours is local by it, and has it for the rules (reference 2.2).
         facts = SessionFacts(
             tag=origin.tag, peer=self.peer, is_local=self.authenticated, sender=sender, helo=origin.helo, rdns=rdns,

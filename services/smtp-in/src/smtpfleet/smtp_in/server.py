@@ -68,6 +68,7 @@ class Connection(AccessShell, SMTP):
         self._reason = ""
         self._hostname = UNKNOWN_HOST
         self._local_address = ""
+        self._may_talk_early = False
         self._awaited_count = 0
         self._quiet_ticks = 0
         self._progress_bytes = 0
@@ -100,7 +101,7 @@ class Connection(AccessShell, SMTP):
             is_local = entrance.is_local(peer)
             caller = server.callers.admit(peer) if server.callers is not None and not is_local else None
         else:
-            peer, caller = arrived.peer, arrived.caller
+            peer, is_local, caller = arrived.peer, arrived.is_local, arrived.caller
         if isinstance(caller, Status):
             self._turn_away(caller)
             return
@@ -109,6 +110,7 @@ class Connection(AccessShell, SMTP):
             self._local_address = local_address
         self.session = Session(entrance, server.around, peer=peer, local_address=self._local_address)
         self.session.caller = caller
+        self._may_talk_early = is_local
         server.connections.add(self)
         self._welcome()
 
@@ -172,7 +174,7 @@ class Connection(AccessShell, SMTP):
         if transport is None or transport.is_closing():
             return
         self._server.journal.note_connected(session.id, session.peer, self._hostname)
-        session.welcome(self._hostname, has_talked=bool(self._buffer))
+        session.welcome(self._hostname, has_talked=bool(self._buffer) and not self._may_talk_early)
         self._proceed()
 
     def data_received(self, data: bytes) -> None:
