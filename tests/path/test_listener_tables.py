@@ -2,7 +2,6 @@
 One that cannot answer is a temporary failure, of a name the listener's own."""
 
 import smtplib
-import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from smtpfleet.contracts.subjects import ROLES
 from smtpfleet.local.fleet import Fleet
 from smtpfleet.local.ports import free_ports
 from smtpfleet.smtp_in.crypt_library import crypt
-from tests.path.ground import LOCAL, STRANGER
+from tests.path.ground import STRANGER
 from tests.path.table_ways import WAYS, TableWays
 
 pytestmark = [pytest.mark.path, pytest.mark.connected]
@@ -106,10 +105,3 @@ def test_we_are_called_as_the_table_says(ground: Ground, way: str) -> None:
     with client:
         assert client.connect("127.0.0.1", ground.ports[way])[1].split()[0] == name
         assert client.ehlo("client.test")[1].split()[0] == name
-
-
-@pytest.mark.parametrize(("peer", "says"), [(LOCAL, b"named.test Hello"), (STRANGER, b"554 5.5.1 ")])
-def test_only_local_peers_may_talk_while_the_table_is_asked(ground: Ground, peer: str, says: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", ground.ports["proc-exec"]), 20, (peer, 0)) as connected:
-        connected.sendall(b"EHLO client.test\r\nQUIT\r\n")
-        assert says in b"".join(iter(lambda: connected.recv(4096), b""))

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec import structs
 
+from smtpfleet.contracts.configuration import LOCAL_HOST, Table
 from smtpfleet.runtime.resolver import Resolver
 from smtpfleet.smtp_in.welcome import SILENCES_LIMIT, Welcome
-from tests.support.smtp_stage import PEER, Stage
+from tests.support.smtp_stage import PEER, Stage, make_configuration
 from tests.support.zone import Zone, serve_zone
 
 ZONE = """
@@ -70,6 +72,16 @@ async def test_an_early_talker_is_not_greeted(stage: Stage, zone: Zone) -> None:
     client.feed(b"HELO a.test\r\n")
     await stage.until(lambda: client.is_closed)
     assert client.written == b"554 5.5.1 Data before the greeting\r\n"
+
+
+async def test_a_peer_of_our_own_machine_may_talk_early(stage: Stage, zone: Zone) -> None:
+    ours = Table(LOCAL_HOST, "list", "static", "", {PEER: ""})
+    configuration = make_configuration()
+    stage.apply(structs.replace(configuration, tables=configuration.tables | {LOCAL_HOST: ours}))
+    client = stage.connect()
+    client.feed(b"HELO a.test\r\n")
+    await stage.until(lambda: b"250 " in client.written)
+    assert client.written.startswith(b"220 mx.example.test ")
 
 
 async def test_a_peer_that_leaves_before_its_banner(stage: Stage, zone: Zone) -> None:
