@@ -34,14 +34,17 @@ class Ground:
         issued = self.authority.issue_cert(NAME)
         (etc / "mx.key").write_bytes(issued.private_key_pem.bytes())
         (etc / "mx.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-        self.ports = dict(zip(WAYS, free_ports(len(WAYS)), strict=True))
+        self.ports = dict(zip((*WAYS, "auth"), free_ports(len(WAYS) + 1), strict=True))
         tables = TableWays(etc)
         listeners = [
             f"listen on 127.0.0.1 port {port} tls pki {NAME} hostname plain.test "
             f"auth-optional {tables.use('file' if way == 'down' else way, 'credentials', LOGINS)} "
             f"senders {tables.use(way, 'mailaddrmap', SENDERS)} hostnames {tables.use(way, 'addrname', NAMES)}"
             for way, port in self.ports.items()
+            if way != "auth"
         ]
+        checked = tables.use("proc-exec", "auth", {f"bob:{PASSWORD}": ""})
+        listeners.append(f"listen on 127.0.0.1 port {self.ports['auth']} tls pki {NAME} auth {checked}")
         certificate, rule = (
             ("certificate", "reject from any for any")
             if form == "classic"
@@ -59,12 +62,18 @@ class Ground:
 
     def client(self, way: str) -> smtplib.SMTP:
         """Bob, under TLS and logged in."""
+        client = self.secured(way)
+        client.login("bob", PASSWORD)
+        return client
+
+    def secured(self, way: str) -> smtplib.SMTP:
+        """Somebody under TLS."""
         client = smtplib.SMTP("127.0.0.1", self.ports[way], "client.test", 20, (STRANGER, 0))
         context = ssl.create_default_context()
         self.authority.configure_trust(context)
         client._host = NAME  # type: ignore[attr-defined]  # smtplib checks the certificate against it
         client.starttls(context=context)
-        client.login("bob", PASSWORD)
+        client.ehlo()
         return client
 
 
@@ -81,6 +90,26 @@ def test_a_user_logs_in_and_sends_as_himself_alone(ground: Ground, way: str) -> 
         for sender, code in (("bob@example.test", 250), ("any@bobs.test", 250), ("eve@example.test", 530), ("", 530)):
             assert client.mail(sender)[0] == code, sender
             client.rset()
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "code"),
+    [
+        pytest.param("bob", PASSWORD, 235, id="right"),
+        pytest.param("BOB", PASSWORD, 235, id="users have no case"),
+        pytest.param("bob", PASSWORD.upper(), 535, id="passwords have"),
+        pytest.param("eve", PASSWORD, 535, id="nobody"),
+    ],
+)
+def test_a_helper_may_check_passwords_itself(ground: Ground, user: str, password: str, code: int) -> None:
+    with ground.secured("auth") as client:
+        client.user, client.password = user, password  # type: ignore[attr-defined]  # smtplib's way
+        try:
+            assert client.auth("PLAIN", client.auth_plain)[0] == code
+        except smtplib.SMTPAuthenticationError as refusal:
+            assert refusal.smtp_code == code
+    assert "auth-proc-exec" not in ground.fleet.log_text("config")  # not an outage that it has no passwords
+    assert PASSWORD not in ground.fleet.log_text("config") + ground.fleet.log_text("smtp-in")
 
 
 def test_whom_a_user_may_be_is_not_known_while_the_table_is_down(ground: Ground) -> None:

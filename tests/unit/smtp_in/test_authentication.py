@@ -231,6 +231,27 @@ async def test_a_table_that_cannot_answer_is_temporary(stage: SecureStage) -> No
     await peer.close()
 
 
+@pytest.mark.parametrize(
+    ("said", "expected", "asked"),
+    [
+        pytest.param(plain("Bob", "a:b|c d"), OK, ["Bob", "Bob:a:b|c d"], id="right"),
+        pytest.param(plain("Bob", "A:b|c d"), FAILED, ["Bob", "Bob:A:b|c d"], id="wrong"),
+        pytest.param(plain("eve:x", "y"), FAILED, ["eve:x"], id="a user who would be another in one line"),
+        pytest.param(plain("Bob", "a\r\ntable|0.1"), "501 5.5.2 Syntax error", [], id="a password of two lines"),
+        pytest.param(base64.b64encode(b"\0Bob\0\xff").decode(), FAILED, ["Bob"], id="a password that is no text"),
+    ],
+)
+async def test_a_table_that_has_no_passwords_is_told_them(
+    stage: SecureStage, said: str, expected: str, asked: list[str]
+) -> None:
+    stage.credentials.checked = {"Bob": "a:b|c d", "eve": "x:y"}
+    peer = await submission(stage)
+    assert await peer.say(f"AUTH PLAIN {said}") == expected
+    assert [what for _, what in stage.credentials.asked] == asked
+    assert "a:b" not in stage.log_text.getvalue()
+    await peer.close()
+
+
 async def test_guessers_are_sent_away_and_banned(stage: SecureStage) -> None:
     peer = await submission(stage)
     for _ in range(2):

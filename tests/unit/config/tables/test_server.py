@@ -3,6 +3,7 @@
 import asyncio
 import io
 import sqlite3
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from smtpfleet.config.tables import server as module
 from smtpfleet.config.tables.server import TTL_S, TableServer
 from smtpfleet.contracts.commands import TableQuery, TableReply, TableService
 from smtpfleet.runtime.maillog import MailLog
+from tests.path.table_ways import HELPER
 from tests.unit.config.stage import compile_text
 
 SETTINGS = """\
@@ -201,6 +203,23 @@ async def test_passwords_of_clients_are_answered_on_their_subject(
     assert await stage.server.answer_auth(TableQuery(table, CREDENTIALS, "lookup", [user])) == TableReply(
         "", [value], 0.0
     )
+
+
+async def test_a_helper_of_service_auth_is_told_passwords_and_shows_none(stage: Stage) -> None:
+    helper = stage.folder / "helper.py"
+    helper.write_text(HELPER)
+    (stage.folder / "right").write_text("bob:pass:word\t\n")
+    command = f"proc-exec:{sys.executable} {helper} {stage.folder}/right auth"
+    stage.apply(
+        CONFIGURATION.replace("table plain", f'table checked "{command}"\ntable plain').replace("<logins>", "<checked>")
+    )
+    asked = await stage.server.answer_auth(TableQuery("checked", CREDENTIALS, "lookup", ["bob"]))
+    assert asked == TableReply("", [None], 0.0, has_no_passwords=True)
+    for user, found in (("BOB:pass:word", [""]), ("bob:PASS:word", [None]), ("bob:", [None])):
+        reply = await stage.server.answer_auth(TableQuery("checked", TableService.AUTH, "check", [user]))
+        assert (reply.error, reply.values) == ("", found)
+    assert (await stage.ask("checked", TableService.AUTH, "bob:pass:word", operation="check")).error
+    assert "pass:word" not in stage.log
 
 
 async def test_passwords_at_relays_are_answered_on_their_subject(stage: Stage) -> None:

@@ -336,11 +336,13 @@ class TableQuery(Struct, frozen=True, array_like=True):
 
 class TableReply(Struct, frozen=True, array_like=True):
     """error: why the table cannot answer now, "" if it could: then values has one entry per key (fetch, check: one), None where there
-    is none; check says "" for yes. ttl_s: how long the answer may be kept."""
+    is none; check says "" for yes. ttl_s: how long the answer may be kept. has_no_passwords: instead of credentials looked up, the table
+    says of a password whether it is right (service auth)."""
 
     error: str
     values: list[str | None]
     ttl_s: float
+    has_no_passwords: bool = False
 
 
 class ExplainQuery(Struct, frozen=True, array_like=True):

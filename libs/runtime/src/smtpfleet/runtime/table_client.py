@@ -15,7 +15,6 @@ from msgspec import Struct
 from smtpfleet.contracts import wire
 from smtpfleet.contracts.commands import TableQuery, TableReply, TableService
 from smtpfleet.contracts.subjects import (
-    CONFIG_AUTH_LOOKUP,
     CONFIG_CREDENTIALS_LOOKUP,
     CONFIG_TABLE_LOOKUP,
     Subject,
@@ -68,16 +67,6 @@ class TableClient:
     async def fetch(self, table: str, service: TableService) -> str | None:
         """The next of the table's values, round and round over all who ask; None where it has none."""
         return (await self._request(CONFIG_TABLE_LOOKUP, TableQuery(table, service, "fetch", []))).values[0]
-
-    async def lookup_auth(self, table: str, user: str) -> str | None:
-        """smtp-in alone: `user:hash` or `hash` of a client that logs in, None where there is no such user."""
-        query = TableQuery(table, TableService.CREDENTIALS, "lookup", [user])
-        return (await self._request(CONFIG_AUTH_LOOKUP, query)).values[0]
-
-    async def check_auth(self, table: str, user: str, password: str) -> bool:
-        """smtp-in alone: whether a table of service auth takes this password in clear."""
-        query = TableQuery(table, TableService.AUTH, "check", [f"{user}:{password}"])
-        return (await self._request(CONFIG_AUTH_LOOKUP, query)).values[0] is not None
 
     async def lookup_credentials(self, table: str, label: str) -> str | None:
         """mta alone: `user:password` or `password` for a relay, None where there is no such label."""

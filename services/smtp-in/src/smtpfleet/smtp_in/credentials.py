@@ -6,6 +6,7 @@ they are never part of a snapshot. OpenSMTPD: lka.c lka_authenticate.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,14 +45,26 @@ _attempts = metrics.counter(
 _latency = metrics.histogram("auth_hash_seconds", "Verifying one password in a thread")
 
 
+_IN_ONE_LINE = re.compile(r"[^\r\n\0]*").fullmatch
+
 Resume = Callable[[AuthAnswer], None]
 
 
-class CredentialSource(Protocol):
-    """Where credentials come from."""
+class HasNoPasswords:
+    """Instead of what is stored: the table says of a password whether it is right."""
 
-    async def lookup_credentials(self, table: str, user: str) -> str | None:
-        """The value stored for `user`, None where there is none. Raises TableError where the table cannot answer now."""
+
+HAS_NO_PASSWORDS = HasNoPasswords()
+
+
+class CredentialSource(Protocol):
+    """Where credentials come from. Both raise TableError where the table cannot answer now."""
+
+    async def lookup_credentials(self, table: str, user: str) -> str | HasNoPasswords | None:
+        """The value stored for `user`, None where there is none."""
+
+    async def check_password(self, table: str, user: str, password: str) -> bool:
+        """Whether a table that HAS_NO_PASSWORDS takes this one."""
 
 
 class BusCredentials:
@@ -60,9 +73,18 @@ class BusCredentials:
     def __init__(self, bus: Requester) -> None:
         self._bus = bus
 
-    async def lookup_credentials(self, table: str, user: str) -> str | None:
+    async def lookup_credentials(self, table: str, user: str) -> str | HasNoPasswords | None:
         """As CredentialSource."""
-        query = TableQuery(table, TableService.CREDENTIALS, "lookup", [user.lower()])
+        reply = await self._ask(TableQuery(table, TableService.CREDENTIALS, "lookup", [user.lower()]))
+        return HAS_NO_PASSWORDS if reply.has_no_passwords else reply.values[0]
+
+    async def check_password(self, table: str, user: str, password: str) -> bool:
+        """As CredentialSource."""
+        query = TableQuery(table, TableService.AUTH, "check", [f"{user.lower()}:{password}"])
+        return (await self._ask(query)).values[0] is not None
+
+    async def _ask(self, query: TableQuery) -> TableReply:
+        table = query.table
         try:
             reply = await self._bus.request(CONFIG_AUTH_LOOKUP, query, timeout_s=ANSWER_WITHIN_S)
         except (BusUnavailable, RemoteFault, UnknownVersion, Malformed) as error:
@@ -70,7 +92,7 @@ class BusCredentials:
         assert isinstance(reply, TableReply)
         if reply.error or len(reply.values) != 1:
             raise TableError(f"credentials of {table}: {reply.error or 'no answer'}")
-        return reply.values[0]
+        return reply
 
 
 @dataclass(slots=True)
@@ -131,6 +153,9 @@ class Authenticator:
     async def _ask(self, question: Claim | KeysQuery, request: AuthRequest) -> AuthAnswer:
         try:
             value = await self._source.lookup_credentials(request.table, question.user)
+            if isinstance(value, HasNoPasswords):
+                is_right = isinstance(question, Claim) and await self._is_taken(question, request.table)
+                return await self._conclude(question.user, request.peer, is_right=is_right)
         except TableError as error:
             self._log.warning("authentication not possible now", error=error)
             return AuthVerdict.TEMPORARY
@@ -141,6 +166,17 @@ class Authenticator:
             keys = None if stored is None else scram_keys(stored)
             return keys or unknown_keys(request.secret, question.user, self._seen_in(request.table).scram_iterations)
         return await self._verify(question, request, stored)
+
+    async def _is_taken(self, claim: Claim, table: str) -> bool:
+        """Whether a table that has no passwords takes this one. It is asked in one line, `user:password`, so what could be another user's
+        there, or no line, is wrong without asking. Raises TableError."""
+        try:
+            password = claim.password.decode()
+        except UnicodeDecodeError:
+            return False
+        if not password or ":" in claim.user or not _IN_ONE_LINE(claim.user + password):
+            return False
+        return await self._source.check_password(table, claim.user, password)
 
     def _seen_in(self, table: str) -> _Seen:
         return self._seen.setdefault(table, _Seen())

@@ -66,6 +66,16 @@ class ProcBackend:
         """The next value, as the helper counts."""
         return await self._ask("fetch", service, None)
 
+    async def serves(self, service: TableService) -> bool:
+        """Whether the helper has registered the service; starts it, if it has to be."""
+        async with self._turn:
+            try:
+                await self._started()
+            except BaseException:
+                self._kill()
+                raise
+            return service in self._services
+
     async def update(self) -> bool:
         """Has a running helper read its files anew; False where it cannot, and goes on with what it had."""
         async with self._turn:

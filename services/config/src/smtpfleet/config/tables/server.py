@@ -114,6 +114,9 @@ class TableServer:
         """CONFIG_AUTH_LOOKUP: passwords of our clients."""
         if query.service not in _SECRET_SERVICES or query.table not in self._auth:
             return self._refuse(query, "no listener checks passwords with it")
+        served = self._served.get(query.table)
+        if query.service is TableService.CREDENTIALS and served is not None and isinstance(served.backend, ProcBackend):
+            return await self._answer_of_helper(served, served.backend, query)
         return await self._answer(query)
 
     async def answer_credentials(self, query: TableQuery) -> TableReply:
@@ -187,6 +190,18 @@ class TableServer:
             self._log.info("table answers again", table=served.table.name, backend=kind)
         _lookups.labels(kind, "found" if any(value is not None for value in values) else "not found").inc()
         return TableReply("", values, ttl_s)
+
+    async def _answer_of_helper(self, served: _Served, helper: ProcBackend, query: TableQuery) -> TableReply:
+        """A helper of service auth is told passwords and gives none, whatever else it serves (OpenSMTPD 7.6 lka_authenticate)."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                if await helper.serves(TableService.AUTH):
+                    return TableReply("", [None] * len(query.keys), 0.0, has_no_passwords=True)
+        except TimeoutError:
+            return self._fail(served, f"no answer within {ANSWER_S:g} s")
+        except BackendFailed as error:
+            return self._fail(served, str(error))
+        return await self._answer(query)
 
     def _remember(self, question: Question, reply: TableReply) -> None:
         # A check over several keys says that one is there, not which.
