@@ -9,7 +9,7 @@ from smtpfleet.contracts.envelope import LocalDispatcher
 from smtpfleet.contracts.outcome import OutcomeKind
 from smtpfleet.mail.tables import Tables, UserInfo
 from smtpfleet.mda.attempt import Attempt
-from smtpfleet.mda.delivery import folder_of, new_delivery
+from smtpfleet.mda.delivery import Delivery, folder_of, new_delivery
 from smtpfleet.mda.users import Userbases, find_user
 from tests.support.local_mail import delivery_of, loaded, local_configuration, local_envelope
 
@@ -47,10 +47,10 @@ def test_name_is_the_same_at_every_attempt_and_its_host_part_is_escaped(tmp_path
 @pytest.mark.parametrize(
     "target",
     [
-        pytest.param("Maildir", id="relative"),
         pytest.param("~/%{nonsense}", id="unknown token"),
         pytest.param("/mail/\n%{dest.user}", id="control character"),
         pytest.param("/mail/%{dest.user[1:2]}/box", id="address that climbs"),
+        pytest.param("%{dest.user[1:2]}/box", id="address that climbs out of the home"),
     ],
 )
 def test_a_target_without_a_safe_path_fails_temporarily(target: str) -> None:
@@ -62,6 +62,25 @@ def test_a_target_without_a_safe_path_fails_temporarily(target: str) -> None:
     assert attempt.kind is OutcomeKind.TEMPFAIL
     assert attempt.detail.startswith("maildir ")
     assert target.strip() not in attempt.status.text
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("~/Maildir/", "/home/alice/Maildir"),
+        ("/var/mail/%{dest.user}", "/var/mail/bob"),
+        ("Maildir", "/home/alice/Maildir"),
+        ("%{dest.domain}/%{dest.user}", "/home/alice/example.test/bob"),
+        ("%{user.directory}/x", "/home/alice/x"),
+    ],
+)
+def test_a_relative_maildir_is_in_the_home(target: str, path: str) -> None:
+    envelope = local_envelope(dest="bob@example.test", target=target)
+    assert isinstance(envelope.dispatcher, LocalDispatcher)
+    user = UserInfo("alice", os.geteuid(), 0, "/home/alice")
+    delivery = new_delivery(loaded(envelope), envelope, envelope.dispatcher, user)
+    assert isinstance(delivery, Delivery), delivery
+    assert delivery.path == path
 
 
 def test_control_characters_of_an_address_make_no_header_line(tmp_path: Path) -> None:

@@ -75,7 +75,10 @@ def new_delivery(
     path, way = "", None
     try:
         if dispatcher.method == "maildir":
-            path = policy.expand(dispatcher.target, envelope, user).rstrip("/")
+            path = policy.expand(dispatcher.target, envelope, user)
+            if not path.startswith("/"):
+                path = f"{user.home}/{path}"  # where OpenSMTPD's child stands (smtpd.c forkmda)
+            path = path.rstrip("/")
             if fault := path_fault(path or "/"):
                 raise FormatError(fault)
         else:

@@ -27,7 +27,6 @@ from smtpfleet.mail.formats import format_fault
 
 DEFAULT_MAILDIR = "~/Maildir"
 FORMAT_HINT = "sender, rcpt, dest, each also with .user or .domain, user.username, user.directory; lowercase, uppercase, strip, raw"
-_MAY_BE_ABSOLUTE = re.compile(r"~?/|%\{user\.directory\b", re.IGNORECASE).match
 _SENDER = re.compile(r"[^@\x00-\x20\x7f\s<>]+|[^@\x00-\x20\x7f\s<>]*@[^@\x00-\x20\x7f\s<>]+")
 """What else an address may be is the peer's to say; blanks, control characters and brackets could not even be said to him."""
 
@@ -52,8 +51,10 @@ def _check_target(scope: Scope, method: str, argument: Word, *, is_modern: bool)
         scope.diagnostics.error(argument.span, f"invalid lmtp destination: {target}", "host:port or /path")
     elif method == "mda" and not target.strip():
         scope.diagnostics.error(argument.span, "invalid mda command: it is empty")
-    elif method == "maildir" and target and not _MAY_BE_ABSOLUTE(target):
-        scope.diagnostics.error(argument.span, f"invalid maildir path: {target}", "it begins with ~/ or /")
+    elif method == "maildir" and target.startswith("~") and not target.startswith("~/"):
+        scope.diagnostics.error(
+            argument.span, f"invalid maildir path: {target}", "a home is ~/, and always the recipient's"
+        )
     elif fault := format_fault(target, is_modern=is_modern):
         scope.diagnostics.error(argument.span, f"invalid {method} format: {fault}", FORMAT_HINT)
 
