@@ -292,6 +292,7 @@ async def test_an_expired_envelope_is_bounced_instead_of_loaded(parts: Parts) ->
     bounce = await claim(parts)
     reply = await parts.loader.load(LoadEnvelopes(bounce.shard, bounce.lease, evpids(bounce), ""))
     assert b"Envelope expired" in reply.messages[0].content
+    assert b"Last-Attempt-Date" not in reply.messages[0].content  # there was none
 
 
 async def test_an_unreadable_envelope_is_quarantined_and_the_others_are_delivered(parts: Parts) -> None:

@@ -119,15 +119,15 @@ def _parse_lines(source: SourceText, diagnostics: Diagnostics) -> FileEntries:
             is_ipv6 and decided_at and found.kind == LIST and len(text.split()) == 1
         )
         key, value = (text, "") if is_whole_line else _split(text)
+        if is_ipv6 and not is_whole_line:
+            hint = 'write [2001:db8::1]; a list of addresses may also begin with the line "# @list"'
+            diagnostics.error(spans.at(number), "the first colon of an IPv6 address would end the key here", hint)
+            continue
         if not key:
             diagnostics.error(spans.at(number), "a line of a table begins with its key")
             continue
         if key.startswith("[") and "]" not in key:
             diagnostics.error(spans.at(number), "a key that begins with [ needs its ]")
-            continue
-        if is_ipv6 and not is_whole_line:
-            hint = 'write [2001:db8::1]; a list of addresses may also begin with the line "# @list"'
-            diagnostics.error(spans.at(number), "the first colon of an IPv6 address would end the key here", hint)
             continue
         kind = MAPPING if value else LIST
         if not decided_at:
