@@ -101,6 +101,9 @@ class MemoryTransport:
         self.written += data
         self.writes += 1
 
+    def can_write_eof(self) -> bool:
+        return False  # as a connection under TLS
+
     def is_closing(self) -> bool:
         return self.is_closed
 

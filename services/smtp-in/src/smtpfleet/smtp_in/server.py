@@ -23,8 +23,9 @@ from smtpfleet.smtp_in.connections import SWEEP_EVERY_S, Server
 from smtpfleet.smtp_in.entrance import Entrance
 from smtpfleet.smtp_in.expansions import Unresolved
 from smtpfleet.smtp_in.gate import Trouble
+from smtpfleet.smtp_in.lingering import Lingering
 from smtpfleet.smtp_in.pace import Pace
-from smtpfleet.smtp_in.reply import S421_TOO_MANY_SESSIONS, S500_LINE_TOO_LONG, encode_reply
+from smtpfleet.smtp_in.reply import S221_BYE, S421_TOO_MANY_SESSIONS, S500_LINE_TOO_LONG, encode_reply
 from smtpfleet.smtp_in.session import Session
 from smtpfleet.smtp_in.shell_access import AccessShell, find_long_auth
 from smtpfleet.smtp_in.state import CHUNK_STATES, COMMAND_STATES, HELD_STATES, State
@@ -76,6 +77,7 @@ class Connection(AccessShell, SMTP):
         self._is_reading_paused = False
         self._is_writing_paused = False
         self._is_half_closed = False
+        self._lingering: Lingering | None = None
 
     def __del__(self) -> None:
         """aiosmtpd cleans up a future here that we never make."""
@@ -182,6 +184,9 @@ class Connection(AccessShell, SMTP):
         if self._buffer:
             data = self._buffer + data
         if self._is_held():
+            if self._lingering is not None:
+                self._lingering.take(len(data))
+                return
             self._buffer = data
             if len(data) > BUFFER_LIMIT_BYTES:
                 self._pause_reading()
@@ -201,6 +206,8 @@ class Connection(AccessShell, SMTP):
         """The connection is gone, by whichever side."""
         self.transport = None
         self._buffer = b""
+        if self._lingering is not None:
+            self._lingering.end()
         if self not in self._server.connections:
             return  # turned away
         if self.session.state is State.AWAITING_WELCOME:
@@ -300,7 +307,9 @@ class Connection(AccessShell, SMTP):
     def _send_replies(self) -> None:
         session = self.session
         replies = session.replies
+        has_quit = False
         if replies:
+            has_quit = replies[-1] is S221_BYE
             if self.transport is not None:
                 wire = encode_reply(replies[0]) if len(replies) == 1 else b"".join(map(encode_reply, replies))
                 self.transport.write(wire)
@@ -308,7 +317,15 @@ class Connection(AccessShell, SMTP):
         if session.state is State.CLOSING and self.transport is not None:
             self._reason = self._reason or "quit"
             self._buffer = b""
-            self.transport.close()
+            self._close(self.transport, has_quit=has_quit)
+
+    def _close(self, transport: asyncio.Transport, *, has_quit: bool) -> None:
+        """At once where the peer has said that it is done, else when it has had time to hear why."""
+        if has_quit or self._is_half_closed or not transport.can_write_eof():
+            transport.close()
+        elif self._lingering is None and not transport.is_closing():
+            self._lingering = Lingering(transport)
+            self._resume_reading()
 
     # Session to queue and back.
 
