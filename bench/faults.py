@@ -216,7 +216,7 @@ FAULTS = (
         "queue killed in commit, or with a full cache",
         kill9_all("queue"),
         4,
-        "451, then all is well",
+        "421 or 451, then all is well",
     ),
     Fault("kill -9 scheduler (one of two)", "scheduler killed", kill9("scheduler"), 4, "no duplicates"),
     Fault("kill -9 scheduler (both)", "scheduler killed", kill9_all("scheduler"), 4, "no duplicates"),
@@ -261,7 +261,7 @@ FAULTS = (
         "Redis out of memory (`maxmemory`, noeviction)",
         _redis_full,
         10,
-        "452 meanwhile; deliveries go on",
+        "421 or 452 meanwhile; deliveries go on",
     ),
     Fault("disk of the AOF full", "disk of AOF full", _disk_full, 8, "451 meanwhile", needs_small_disk=True),
 )
