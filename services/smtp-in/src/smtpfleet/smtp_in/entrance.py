@@ -65,6 +65,8 @@ class Entrance:
 
     def name_question(self, local_address: str) -> TableQuery | None:
         """What to ask config about our name on this address; None where the snapshot says it, or the listener."""
+        if not self.listener.hostnames:
+            return None
         key = addrname_key(local_address)
         try:
             self.tables.lookup(self.listener.hostnames, TableService.ADDRNAME, key)
