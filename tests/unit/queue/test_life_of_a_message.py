@@ -274,6 +274,21 @@ async def test_a_bounce_whose_way_is_never_known_is_given_up_after_seven_days(
     assert (await parts.views.summary()).messages == 0
 
 
+async def test_the_seven_days_begin_when_the_expiry_is_noticed(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(envelope: Envelope) -> Expansion:
+        return Expansion((), S451_LOCAL_ERROR, "table is down")
+
+    monkeypatch.setattr(parts.bouncer, "_expand", fails)
+    await parts.committer.commit([new_message(remote(), expire_s=60)])
+    work = await claim(parts)
+    now_ms = parts.store.now_ms
+    # Ten days in a relay on hold; then its lease is given, and loading finds it expired.
+    monkeypatch.setattr(parts.store, "now_ms", lambda: now_ms() + 10 * 86_400_000)
+    await load(parts, work)
+    await parts.bouncer._write_due(work.shard)
+    assert (await parts.views.summary()).bouncing == 1
+
+
 async def test_a_null_sender_is_never_answered(parts: Parts) -> None:
     await parts.committer.commit([new_message(remote(), sender="")])
     work = await claim(parts)

@@ -216,12 +216,14 @@ def _status_of(envelope: Envelope) -> Status:
 
 
 def _recipient(envelope: Envelope) -> BounceRecipient:
+    # Past its expiry an envelope is marked and not tried: the instant is then no attempt's (results._failed).
+    was_tried = 0 < envelope.last_try_at_ms < envelope.expires_at_ms
     return BounceRecipient(
         dest=envelope.rcpt if isinstance(envelope.dispatcher, LocalDispatcher) else envelope.dest,
         status=_status_of(envelope),
         orcpt=decode_orcpt(envelope.dsn_orcpt) or "",
         remote=envelope.remote,
-        last_try_text=date_text(envelope.last_try_at_ms / 1000) if envelope.last_try_at_ms else "",
+        last_try_text=date_text(envelope.last_try_at_ms / 1000) if was_tried else "",
         retry_until_text=date_text(envelope.expires_at_ms / 1000),
     )
 

@@ -298,11 +298,10 @@ def _deferred(envelope: Envelope, outcome: Outcome, now_ms: int, bounce_warn_s: 
 def _failed(envelope: Envelope, status: Status, remote: str, now_ms: int, event: Subject) -> Judgement:
     if not wants_failure(envelope):
         return Judgement("gone", b"", 0, event, status)
-    # The bounce of an expired envelope tells what kept failing and when it was last tried, with the code for expiry.
-    is_expired = event is subjects.EVENT_ENVELOPE_EXPIRED
-    if is_expired and envelope.error_line:
+    # The bounce of an expired envelope tells what kept failing, with the code for expiry.
+    if event is subjects.EVENT_ENVELOPE_EXPIRED and envelope.error_line:
         status = Status(status.code, status.esc, f"{status.text}: {envelope.error_line}"[:500])
         remote = envelope.remote
-    last_try_at_ms = envelope.last_try_at_ms if is_expired else now_ms
-    changed = structs.replace(envelope, last_try_at_ms=last_try_at_ms, error_line=status.line, remote=remote)
+    # Also where it expired untried: from here on its bounce is looked after (bouncer._is_too_late).
+    changed = structs.replace(envelope, last_try_at_ms=now_ms, error_line=status.line, remote=remote)
     return Judgement("failed", wire.encode(changed), 0, event, status)
